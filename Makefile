@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
+.PHONY: all demo test check generate fuzz default big clean
+.DELETE_ON_ERROR:
+
+TOOL = go tool -modfile=tools/go.mod
+
+all: bin/bimamba
+
+bin/bimamba: FORCE
+	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/bimamba
+FORCE:
+
+demo: bin/bimamba
+	@scripts/demo.sh bin/bimamba
+
+test: check
+	scripts/test.sh
+
+# What needs no test to be wrong.
+check:
+	scripts/check.sh
+
+generate:
+	go generate ./...
+
+# Every fuzz test for FUZZTIME each; the corpora run as seeds in `make test`.
+FUZZTIME = 5m
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+# The default model from its checkpoint: make default CHECKPOINT=folder
+default: bin/bimamba
+	bin/bimamba convert $(CHECKPOINT) --card models/default.toml -o models/default.bimamba --force
+	sha256sum < models/default.bimamba | cut -d' ' -f1 > models/default.sha256
+
+# The 2.7B shape through the converter: needs 6 GB of disk and 5 minutes.
+big: bin/bimamba
+	scripts/big.sh bin/bimamba
+
+clean:
+	rm -rf bin

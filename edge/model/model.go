@@ -1,0 +1,193 @@
+package model
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"bimamba/memmap"
+	"bimamba/neon"
+)
+
+// Precision chooses the arithmetic of the matrices. Each gives the same bits on every CPU.
+type Precision int
+
+// Precisions.
+const (
+	LUT16 Precision = iota // 14-bit activations, exact integer sums: relative error about 1e-4; the default
+	Exact                  // float32 sums
+)
+
+func (p Precision) String() string {
+	if p == Exact {
+		return "exact"
+	}
+	return "lut16"
+}
+
+// ParsePrecision is the inverse of String.
+func ParsePrecision(s string) (Precision, error) {
+	switch s {
+	case "lut16":
+		return LUT16, nil
+	case "exact":
+		return Exact, nil
+	}
+	return 0, fmt.Errorf("precision %q is not lut16 or exact", s)
+}
+
+// Options of Open.
+type Options struct {
+	Precision Precision
+	Sessions  int // how many sequences there can be at a time; 0 means 1
+}
+
+// layer is one Mamba-2 block, bound to its mapped tensors.
+type layer struct {
+	in       matrix    // (d_in_proj, d_model), rows z | x | B | C | dt, the norm in front folded in or at in.norm
+	conv     []float32 // (d_conv, channels), tap 0 the oldest
+	convBias []float32 // (channels) or nil
+	dtBias   []float32 // (nheads)
+	a        []float32 // (nheads), -exp(A_log)
+	d        []float32 // (nheads)
+	out      matrix    // (d_model, d_inner), the gated norm in front folded in or at out.norm
+}
+
+// Model is a bound model and the arena of its sessions.
+type Model struct {
+	blob      *memmap.File
+	h         memmap.Model
+	precision Precision
+	embedding matrix    // (vocab_size, d_model)
+	normF     []float32 // (d_model)
+	head      matrix    // (vocab_size, d_model)
+	layers    []layer
+	footprint Footprint
+	arena     []byte
+	sessions  []Session
+}
+
+// Open binds the tensors of f and reserves the memory of opt.Sessions sessions. f must stay open as long as the model.
+func Open(f *memmap.File, opt Options) (*Model, error) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		return nil, errors.New("this machine is big-endian, and a blob is little-endian")
+	}
+	if opt.Sessions == 0 {
+		opt.Sessions = 1
+	}
+	m := &Model{blob: f, h: f.Manifest().Model, precision: opt.Precision, footprint: NewFootprint(f.Manifest(), opt.Sessions)}
+	h := &m.h
+	b := &binder{f: f}
+	b.section("io")
+	m.embedding = b.matrix("embedding", "", h.VocabSize, h.DModel)
+	m.normF = b.floats(false, "norm_f.weight", h.DModel)
+	m.head = m.embedding
+	if !h.TieEmbeddings {
+		m.head = b.matrix("lm_head", "", h.VocabSize, h.DModel)
+	}
+	if m.embedding.dtype == memmap.B1 || m.head.dtype == memmap.B1 {
+		b.fail("a 1-bit embedding or head is not supported")
+	}
+	m.layers = make([]layer, h.NLayer)
+	logs := make([][]float32, h.NLayer) // A_log of each layer
+	name := []byte("layers.")
+	for i := range m.layers {
+		l := &m.layers[i]
+		b.section(string(strconv.AppendInt(name, int64(i), 10)))
+		l.in = b.matrix("in_proj", "norm.weight", h.DInProj(), h.DModel)
+		l.conv = b.floats(false, "conv.weight", h.DConv, h.Channels())
+		l.convBias = b.floats(true, "conv.bias", h.Channels())
+		l.dtBias = b.floats(false, "dt_bias", h.NHeads)
+		logs[i] = b.floats(false, "A_log", h.NHeads)
+		l.d = b.floats(false, "D", h.NHeads)
+		l.out = b.matrix("out_proj", "mixer_norm.weight", h.DModel, h.DInner)
+		if b.err != nil {
+			break
+		}
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	if err := m.reserve(); err != nil {
+		return nil, err
+	}
+	arena := carver{m.arena}
+	err := f.Guard(func() error {
+		for i := range m.layers {
+			a := arena.floats(int(h.NHeads))
+			for j, v := range logs[i] {
+				a[j] = -neon.Exp(v)
+			}
+			m.layers[i].a = a
+		}
+		return nil
+	})
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	m.sessions = make([]Session, opt.Sessions)
+	for i := range m.sessions {
+		m.sessions[i].init(m, &arena)
+	}
+	return m, nil
+}
+
+// reserve maps the arena: zeroed pages outside of Go's heap, which the garbage collector does not count or scan.
+func (m *Model) reserve() error {
+	size := m.footprint.Arena()
+	if size > math.MaxInt {
+		return fmt.Errorf("%s: %d sessions take %d bytes, more than this machine can address", m.blob.Name(), m.footprint.Sessions, size)
+	}
+	var err error
+	m.arena, err = unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("%s: reserving %d bytes for %d sessions: %w; ask for fewer sessions", m.blob.Name(), size, m.footprint.Sessions, err)
+	}
+	return nil
+}
+
+// Close gives the arena back. Sessions must not be used afterwards.
+func (m *Model) Close() error {
+	if m.arena == nil {
+		return nil
+	}
+	arena := m.arena
+	m.arena = nil
+	return unix.Munmap(arena)
+}
+
+// Blob is the file that the model is mapped from.
+func (m *Model) Blob() *memmap.File { return m.blob }
+
+// Hyper is the model's hyperparameters.
+func (m *Model) Hyper() memmap.Model { return m.h }
+
+// Precision is the arithmetic that the model was opened with.
+func (m *Model) Precision() Precision { return m.precision }
+
+// Footprint is the memory of the model as opened.
+func (m *Model) Footprint() Footprint { return m.footprint }
+
+// Session is the i-th of the sessions that Open reserved.
+func (m *Model) Session(i int) *Session { return &m.sessions[i] }
+
+// carver hands out the arena from front to back, in whole cache lines.
+type carver struct{ rest []byte }
+
+func (c *carver) bytes(n int64) []byte {
+	n = (n + 63) &^ 63
+	b := c.rest[:n:n]
+	c.rest = c.rest[n:]
+	return b
+}
+
+func (c *carver) floats(n int) []float32 {
+	b := c.bytes(4 * int64(n))
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}

@@ -1,0 +1,112 @@
+// Package cli is the command bimamba: one file a subcommand.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Version is the program's version; the linker sets it for releases.
+var Version = "0.1.0-dev"
+
+// env is what a command may touch of the outside world.
+type env struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// Main runs the command line args and returns the exit status: 0, 1 for a failure, 2 for a wrong call.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e := &env{stdin, stdout, stderr}
+	root := e.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, syscall.EPIPE): // the reader of our output has gone, and wants no word about it
+		return 1
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "bimamba: interrupted")
+		return 130
+	}
+	fmt.Fprintf(stderr, "bimamba: %v\n", err)
+	var u usageError
+	if errors.As(err, &u) {
+		fmt.Fprintf(stderr, "bimamba: `%s --help` shows how it is called\n", u.command)
+		return 2
+	}
+	return 1
+}
+
+// usageError is a wrong call.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (u usageError) Error() string { return u.err.Error() }
+func (u usageError) Unwrap() error { return u.err }
+
+func (e *env) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bimamba",
+		Short: "Language models of one bit a weight, for small boards",
+		Long: `bimamba converts Bi-Mamba and Mamba-2 checkpoints to one file that is memory-mapped as it is, and runs it.
+
+FILE is a .bimamba file, or the word "default" for the model that is built into this program.`,
+		Version:           version(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetVersionTemplate("bimamba {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
+	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.synthCmd())
+	for _, c := range root.Commands() {
+		if args := c.Args; args != nil {
+			c.Args = func(c *cobra.Command, a []string) error {
+				if err := args(c, a); err != nil {
+					return usageError{c.CommandPath(), err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+// version is Version and, of a build from a checkout, its commit.
+func version() string {
+	v := Version
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range b.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				v += "+" + s.Value[:12]
+			}
+		}
+	}
+	return v
+}
+
+// oneFile is the check of a command's arguments: exactly FILE.
+func oneFile(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s takes one FILE, not %d", c.CommandPath(), len(args))
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (e *env) verifyCmd() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Check every byte of a .bimamba file against its checksums",
+		Long: `Verify checks the structure of FILE, the SHA-256 of its manifest and of every tensor, and that all padding is zero.
+
+It exits with 0 if all is well; otherwise with 1 and a line that names the field or tensor and its offset.`,
+		Example: "  bimamba verify m.bimamba",
+		Args:    oneFile,
+		RunE: func(c *cobra.Command, args []string) error {
+			f, err := openBlob(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			bar := newProgress(e.stderr, "verifying", f.Size(), true)
+			err = f.Verify(c.Context(), func(done int64) { bar.set(done, f.Size()) })
+			bar.done()
+			if err != nil {
+				return err
+			}
+			n := 0
+			for _, s := range f.Manifest().Sections {
+				n += len(s.Tensors)
+			}
+			if asJSON {
+				return writeJSON(e.stdout, map[string]any{"file": f.Name(), "ok": true, "tensors": n, "bytes": f.Size()})
+			}
+			fmt.Fprintf(e.stdout, "%s: ok, %d tensors, %s\n", f.Name(), n, mega(f.Size()))
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}

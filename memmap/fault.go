@@ -1,0 +1,59 @@
+package memmap
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// FaultError reports that mapped bytes were not there: the file was cut short, or its storage failed, after Open.
+type FaultError struct {
+	File   string
+	Tensor string // "" where the offset lies in no tensor
+	Offset uint64 // of the byte that was touched, from the start of the file
+}
+
+func (e *FaultError) Error() string {
+	where := "the manifest or padding"
+	if e.Tensor != "" {
+		where = fmt.Sprintf("tensor %q", e.Tensor)
+	}
+	return fmt.Sprintf("%s: offset %d, in %s, can no longer be read: the file was cut short or its storage failed; put it back and open it again", e.File, e.Offset, where)
+}
+
+// Guard runs fn, which may touch mapped bytes of f on the calling goroutine, and turns a page fault on them
+// into a *FaultError. Other panics pass. It costs nothing per byte.
+func (f *File) Guard(fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		r := recover()
+		if r == nil {
+			return
+		}
+		// The runtime's memory errors carry the address that was touched.
+		if fault, ok := r.(interface{ Addr() uintptr }); ok {
+			if off, ok := f.contains(fault.Addr()); ok {
+				err = &FaultError{File: f.name, Tensor: f.tensorAt(off), Offset: off}
+				return
+			}
+		}
+		panic(r)
+	}()
+	return fn()
+}
+
+// tensorAt names the tensor that holds the byte at off.
+func (f *File) tensorAt(off uint64) string {
+	for i := range f.manifest.Sections {
+		s := &f.manifest.Sections[i]
+		if off < s.Offset || off-s.Offset >= s.Length {
+			continue
+		}
+		for j := range s.Tensors {
+			if t := &s.Tensors[j]; off >= t.Offset && off-t.Offset < t.Length {
+				return t.Name
+			}
+		}
+	}
+	return ""
+}

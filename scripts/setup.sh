@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Go: QEMU's user emulation, and Python for the independent reader of the format.
+set -euo pipefail
+missing=()
+command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
+command -v python3 >/dev/null || missing+=(python3)
+command -v gcc >/dev/null || missing+=(gcc libc6-dev) # the race detector links with it
+[ ${#missing[@]} -eq 0 ] && exit 0
+echo "setup: installing ${missing[*]}"
+if [ "$(id -u)" != 0 ]; then
+	echo "setup: not root; run: apt-get install ${missing[*]}" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q -y --no-install-recommends "${missing[@]}"
