@@ -2,7 +2,11 @@ package memmap
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // FaultError reports that mapped bytes were not there: the file was cut short, or its storage failed, after Open.
@@ -30,16 +34,35 @@ func (f *File) Guard(fn func() error) (err error) {
 		if r == nil {
 			return
 		}
-		// The runtime's memory errors carry the address that was touched.
-		if fault, ok := r.(interface{ Addr() uintptr }); ok {
-			if off, ok := f.contains(fault.Addr()); ok {
-				err = &FaultError{File: f.name, Tensor: f.tensorAt(off), Offset: off}
-				return
-			}
+		off, ok := f.faultOffset(r)
+		if !ok {
+			panic(r)
 		}
-		panic(r)
+		err = &FaultError{File: f.name, Tensor: f.tensorAt(off), Offset: off}
 	}()
 	return fn()
+}
+
+// faultOffset is the offset of the mapped byte whose touch made fn panic with r.
+func (f *File) faultOffset(r any) (uint64, bool) {
+	e, ok := r.(runtime.Error)
+	if !ok {
+		return 0, false
+	}
+	// The runtime's memory errors carry the address that was touched.
+	if a, ok := e.(interface{ Addr() uintptr }); ok {
+		return f.contains(a.Addr())
+	}
+	// Where the address was lost (QEMU's user emulation reports 0 for SIGBUS), it looks like a nil pointer;
+	// a file that has become shorter than its mapping tells the two apart.
+	if !strings.Contains(e.Error(), "invalid memory address") {
+		return 0, false
+	}
+	var st unix.Stat_t
+	if unix.Fstat(f.fd, &st) != nil || st.Size >= int64(len(f.data)) {
+		return 0, false
+	}
+	return uint64(st.Size), true
 }
 
 // tensorAt names the tensor that holds the byte at off.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -16,6 +17,7 @@ import (
 type File struct {
 	name        string
 	data        []byte // the whole file, read-only
+	fd          int    // to ask for its length after a fault
 	manifest    Manifest
 	manifestSHA [sha256.Size]byte
 	minor       uint16
@@ -53,7 +55,12 @@ func OpenFile(f *os.File) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: mapping %d bytes: %w", f.Name(), size, err)
 	}
-	m := &File{name: f.Name(), data: data}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Munmap(data)
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	m := &File{name: f.Name(), data: data, fd: fd}
 	if err := m.Guard(m.parse); err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
@@ -89,7 +96,7 @@ func (f *File) Close() error {
 	}
 	data := f.data
 	f.data = nil
-	return unix.Munmap(data)
+	return errors.Join(unix.Munmap(data), unix.Close(f.fd))
 }
 
 // Name is the path that the file was opened by.
