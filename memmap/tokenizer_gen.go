@@ -7,12 +7,48 @@ import (
 )
 
 // MarshalMsg implements msgp.Marshaler
-func (z Tokenizer) MarshalMsg(b []byte) (o []byte, err error) {
+func (z *Tokenizer) MarshalMsg(b []byte) (o []byte, err error) {
 	o = msgp.Require(b, z.Msgsize())
-	// map header, size 1
+	// map header, size 13
 	// string "size"
-	o = append(o, 0x81, 0xa4, 0x73, 0x69, 0x7a, 0x65)
+	o = append(o, 0x8d, 0xa4, 0x73, 0x69, 0x7a, 0x65)
 	o = msgp.AppendUint32(o, z.Size)
+	// string "symbols"
+	o = append(o, 0xa7, 0x73, 0x79, 0x6d, 0x62, 0x6f, 0x6c, 0x73)
+	o = msgp.AppendUint32(o, z.Symbols)
+	// string "normalizer"
+	o = append(o, 0xaa, 0x6e, 0x6f, 0x72, 0x6d, 0x61, 0x6c, 0x69, 0x7a, 0x65, 0x72)
+	o = msgp.AppendString(o, z.Normalizer)
+	// string "split"
+	o = append(o, 0xa5, 0x73, 0x70, 0x6c, 0x69, 0x74)
+	o = msgp.AppendString(o, z.Split)
+	// string "prefix"
+	o = append(o, 0xa6, 0x70, 0x72, 0x65, 0x66, 0x69, 0x78)
+	o = msgp.AppendString(o, z.Prefix)
+	// string "prefix_unless"
+	o = append(o, 0xad, 0x70, 0x72, 0x65, 0x66, 0x69, 0x78, 0x5f, 0x75, 0x6e, 0x6c, 0x65, 0x73, 0x73)
+	o = msgp.AppendBool(o, z.PrefixUnless)
+	// string "trim_spaces"
+	o = append(o, 0xab, 0x74, 0x72, 0x69, 0x6d, 0x5f, 0x73, 0x70, 0x61, 0x63, 0x65, 0x73)
+	o = msgp.AppendBool(o, z.TrimSpaces)
+	// string "byte_fallback"
+	o = append(o, 0xad, 0x62, 0x79, 0x74, 0x65, 0x5f, 0x66, 0x61, 0x6c, 0x6c, 0x62, 0x61, 0x63, 0x6b)
+	o = msgp.AppendBool(o, z.ByteFallback)
+	// string "byte_level"
+	o = append(o, 0xaa, 0x62, 0x79, 0x74, 0x65, 0x5f, 0x6c, 0x65, 0x76, 0x65, 0x6c)
+	o = msgp.AppendBool(o, z.ByteLevel)
+	// string "ignore_merges"
+	o = append(o, 0xad, 0x69, 0x67, 0x6e, 0x6f, 0x72, 0x65, 0x5f, 0x6d, 0x65, 0x72, 0x67, 0x65, 0x73)
+	o = msgp.AppendBool(o, z.IgnoreMerges)
+	// string "fuse_unknown"
+	o = append(o, 0xac, 0x66, 0x75, 0x73, 0x65, 0x5f, 0x75, 0x6e, 0x6b, 0x6e, 0x6f, 0x77, 0x6e)
+	o = msgp.AppendBool(o, z.FuseUnknown)
+	// string "unknown_id"
+	o = append(o, 0xaa, 0x75, 0x6e, 0x6b, 0x6e, 0x6f, 0x77, 0x6e, 0x5f, 0x69, 0x64)
+	o = msgp.AppendInt32(o, z.UnknownID)
+	// string "strip_prefix"
+	o = append(o, 0xac, 0x73, 0x74, 0x72, 0x69, 0x70, 0x5f, 0x70, 0x72, 0x65, 0x66, 0x69, 0x78)
+	o = msgp.AppendBool(o, z.StripPrefix)
 	return
 }
 
@@ -40,6 +76,78 @@ func (z *Tokenizer) UnmarshalMsg(bts []byte) (o []byte, err error) {
 				err = msgp.WrapError(err, "Size")
 				return
 			}
+		case "symbols":
+			z.Symbols, bts, err = msgp.ReadUint32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Symbols")
+				return
+			}
+		case "normalizer":
+			z.Normalizer, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Normalizer")
+				return
+			}
+		case "split":
+			z.Split, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Split")
+				return
+			}
+		case "prefix":
+			z.Prefix, bts, err = msgp.ReadStringBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "Prefix")
+				return
+			}
+		case "prefix_unless":
+			z.PrefixUnless, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "PrefixUnless")
+				return
+			}
+		case "trim_spaces":
+			z.TrimSpaces, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "TrimSpaces")
+				return
+			}
+		case "byte_fallback":
+			z.ByteFallback, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ByteFallback")
+				return
+			}
+		case "byte_level":
+			z.ByteLevel, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "ByteLevel")
+				return
+			}
+		case "ignore_merges":
+			z.IgnoreMerges, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "IgnoreMerges")
+				return
+			}
+		case "fuse_unknown":
+			z.FuseUnknown, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "FuseUnknown")
+				return
+			}
+		case "unknown_id":
+			z.UnknownID, bts, err = msgp.ReadInt32Bytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "UnknownID")
+				return
+			}
+		case "strip_prefix":
+			z.StripPrefix, bts, err = msgp.ReadBoolBytes(bts)
+			if err != nil {
+				err = msgp.WrapError(err, "StripPrefix")
+				return
+			}
 		default:
 			bts, err = msgp.Skip(bts)
 			if err != nil {
@@ -53,7 +161,7 @@ func (z *Tokenizer) UnmarshalMsg(bts []byte) (o []byte, err error) {
 }
 
 // Msgsize returns an upper bound estimate of the number of bytes occupied by the serialized message
-func (z Tokenizer) Msgsize() (s int) {
-	s = 1 + 5 + msgp.Uint32Size
+func (z *Tokenizer) Msgsize() (s int) {
+	s = 1 + 5 + msgp.Uint32Size + 8 + msgp.Uint32Size + 11 + msgp.StringPrefixSize + len(z.Normalizer) + 6 + msgp.StringPrefixSize + len(z.Split) + 7 + msgp.StringPrefixSize + len(z.Prefix) + 14 + msgp.BoolSize + 12 + msgp.BoolSize + 14 + msgp.BoolSize + 11 + msgp.BoolSize + 14 + msgp.BoolSize + 13 + msgp.BoolSize + 11 + msgp.Int32Size + 13 + msgp.BoolSize
 	return
 }

@@ -1,0 +1,241 @@
+package token
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"bimamba/memmap"
+)
+
+// Encode appends the token ids of text to dst. Texts of added tokens, special ones too, become those tokens. No BOS is added.
+// A byte-level tokenizer takes bytes that are not UTF-8 as they are; others take each as U+FFFD.
+func (t *Tokenizer) Encode(dst []uint32, text string) []uint32 {
+	return t.encode(dst, text, true)
+}
+
+// EncodePlain is Encode for text that is not to be trusted: special tokens are not recognised in it.
+func (t *Tokenizer) EncodePlain(dst []uint32, text string) []uint32 {
+	return t.encode(dst, text, false)
+}
+
+func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
+	if text == "" {
+		return dst
+	}
+	s := t.scratch.Get().(*scratch)
+	defer t.scratch.Put(s)
+	if !t.info.ByteLevel {
+		text = eachByteValid(strings.ReplaceAll(text, "\u2581", " "))
+	}
+	if t.info.TrimSpaces {
+		text = trimSpaces(text)
+	}
+	if t.info.Prefix == memmap.PrefixText && text != "" && !(t.info.PrefixUnless && text[0] == ' ') {
+		text = " " + text
+	}
+	// Tokens that are not normalized are looked for in the raw text, the others behind the normalizer.
+	first := true
+	t.cut(text, special, false, func(id uint32, part string) {
+		if part == "" {
+			dst, first = append(dst, id), false
+			return
+		}
+		if t.info.Normalizer == memmap.NormalizerNFC {
+			part = norm.NFC.String(part)
+		}
+		t.cut(part, special, true, func(id uint32, part string) {
+			if part == "" {
+				dst, first = append(dst, id), false
+				return
+			}
+			dst = t.encodePart(dst, s, part, first)
+			first = false
+		})
+	})
+	return dst
+}
+
+// eachByteValid puts U+FFFD for every byte of s that is not UTF-8.
+func eachByteValid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func trimSpaces(s string) string {
+	s = strings.Trim(s, " ")
+	if !strings.Contains(s, "  ") {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] != ' ' || s[i-1] != ' ' {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// cut calls fn with the stretches of text between added tokens (part) and with those tokens (id, part empty), in order.
+func (t *Tokenizer) cut(text string, special, normalized bool, fn func(id uint32, part string)) {
+	begin := 0 // of the stretch
+	for i := 0; i < len(text); {
+		c := text[i]
+		if t.firstAdded[c/64]>>(c%64)&1 == 0 {
+			i++
+			continue
+		}
+		id, from, to, ok := t.match(text, begin, i, special, normalized)
+		if !ok {
+			i++
+			continue
+		}
+		if from > begin {
+			fn(0, text[begin:from])
+		}
+		fn(id, "")
+		begin, i = to, to
+	}
+	if begin < len(text) {
+		fn(0, text[begin:])
+	}
+}
+
+// match is the longest added token at text[i:], and the bytes that it takes; it may reach back to begin.
+func (t *Tokenizer) match(text string, begin, i int, special, normalized bool) (id uint32, from, to int, ok bool) {
+	for k := range t.added.len() / 2 { // longest first
+		id, flags := t.added.at(2*k), t.added.at(2*k+1)
+		if (flags&memmap.AddedNormalized != 0) != normalized || !special && flags&memmap.AddedSpecial != 0 {
+			continue
+		}
+		piece := t.symbol(id)
+		if len(text)-i < len(piece) || text[i:i+len(piece)] != string(piece) {
+			continue
+		}
+		from, to := i, i+len(piece)
+		if flags&memmap.AddedSingleWord != 0 {
+			before, _ := utf8.DecodeLastRuneInString(text[:from])
+			after, _ := utf8.DecodeRuneInString(text[to:])
+			if from > 0 && isWord(before) || to < len(text) && isWord(after) {
+				continue
+			}
+		}
+		if flags&memmap.AddedLStrip != 0 {
+			from = begin + len(strings.TrimRightFunc(text[begin:from], unicode.IsSpace))
+		}
+		if flags&memmap.AddedRStrip != 0 {
+			to = len(text) - len(strings.TrimLeftFunc(text[to:], unicode.IsSpace))
+		}
+		return id, from, to, true
+	}
+	return 0, 0, 0, false
+}
+
+func isWord(r rune) bool {
+	return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r)
+}
+
+// encodePart encodes a stretch without added tokens. first tells that it begins the text.
+func (t *Tokenizer) encodePart(dst []uint32, s *scratch, part string, first bool) []uint32 {
+	prefix := t.info.Prefix == memmap.PrefixAlways || t.info.Prefix == memmap.PrefixFirst && first
+	if prefix && !(t.info.PrefixUnless && part[0] == ' ') {
+		part = " " + part
+	}
+	for len(part) > 0 {
+		n := len(part)
+		switch t.info.Split {
+		case memmap.SplitGPT2:
+			n = gpt2Word(part)
+		case memmap.SplitSpace:
+			if i := strings.IndexByte(part[1:], ' '); i >= 0 {
+				n = i + 1
+			}
+		}
+		dst = t.encodeWord(dst, s, part[:n])
+		part = part[n:]
+	}
+	return dst
+}
+
+// gpt2Word is the length of the first word of a text by GPT-2's expression,
+//
+//	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//
+// whose look-ahead leaves the last white space of several to the word behind it.
+func gpt2Word(s string) int {
+	if s[0] == '\'' {
+		for _, c := range [...]string{"s", "t", "re", "ve", "m", "ll", "d"} {
+			if strings.HasPrefix(s[1:], c) {
+				return 1 + len(c)
+			}
+		}
+	}
+	i := 0
+	if s[0] == ' ' {
+		i = 1
+	}
+	if i < len(s) {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if class := classOf(r); class != classSpace {
+			for i += n; i < len(s); i += n {
+				if r, n = utf8.DecodeRuneInString(s[i:]); classOf(r) != class {
+					break
+				}
+			}
+			return i
+		}
+	}
+	last := 0 // where the last white space begins
+	for i = 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if classOf(r) != classSpace {
+			if last == 0 {
+				return i
+			}
+			return last
+		}
+		last = i
+		i += n
+	}
+	return i
+}
+
+type class int
+
+const (
+	classOther class = iota
+	classSpace
+	classLetter
+	classNumber
+)
+
+func classOf(r rune) class {
+	if r < utf8.RuneSelf {
+		switch {
+		case r|0x20 >= 'a' && r|0x20 <= 'z':
+			return classLetter
+		case r >= '0' && r <= '9':
+			return classNumber
+		case r == ' ' || r >= '\t' && r <= '\r':
+			return classSpace
+		}
+		return classOther
+	}
+	switch {
+	case unicode.IsLetter(r):
+		return classLetter
+	case unicode.IsNumber(r):
+		return classNumber
+	case unicode.IsSpace(r):
+		return classSpace
+	}
+	return classOther
+}
