@@ -1,7 +1,6 @@
 package model
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"math"
@@ -10,34 +9,10 @@ import (
 	"testing"
 
 	"bimamba/convert"
-	"bimamba/convert/checkpoint"
 	"bimamba/convert/safetensors"
+	"bimamba/internal/testmodel"
 	"bimamba/memmap"
 )
-
-// convertTo converts the checkpoint in dir to a blob in the test's folder.
-func convertTo(t testing.TB, dir string, opt convert.Options) *memmap.File {
-	t.Helper()
-	c, err := checkpoint.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	f, err := os.Create(filepath.Join(t.TempDir(), "m.bimamba"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := convert.Convert(context.Background(), f, c, opt); err != nil {
-		t.Fatal(err)
-	}
-	blob, err := memmap.OpenFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { blob.Close() })
-	return blob
-}
 
 // golden is the outputs of a reference implementation.
 type golden struct {
@@ -129,7 +104,7 @@ func TestGolden(t *testing.T) {
 				continue
 			}
 			path := filepath.Join(dir, c.Name())
-			blob := convertTo(t, path, convert.Options{Head: convert.HeadKeep})
+			blob := testmodel.Convert(t, path, convert.Options{Head: convert.HeadKeep})
 			t.Run(c.Name()+"/exact", func(t *testing.T) { testGolden(t, blob, path, Exact, 1e-4) })
 			if blob.Manifest().Model.Family == "bimamba" {
 				t.Run(c.Name()+"/lut16", func(t *testing.T) { testGolden(t, blob, path, LUT16, 2e-3) })

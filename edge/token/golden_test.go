@@ -3,9 +3,7 @@ package token_test
 import (
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,18 +11,16 @@ import (
 
 	"bimamba/convert/tokenizer"
 	"bimamba/edge/token"
+	"bimamba/internal/testmodel"
 )
 
-// load compiles the tokenizer at path, which may be gzipped; it skips the test if there is none.
+// load compiles the tokenizer at path, which may be gzipped.
 func load(t testing.TB, path string) *token.Tokenizer {
 	t.Helper()
 	if filepath.Ext(path) == ".gz" {
 		path = gunzip(t, path)
 	}
 	c, err := tokenizer.Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("%s is not here", path)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +102,7 @@ func TestTokensNeoX(t *testing.T) {
 }
 
 func TestTokensLlama(t *testing.T) {
-	tok := load(t, "../../../shared/tokenizers/llama.tokenizer.model")
+	tok := load(t, testmodel.Shared(t, "tokenizers", "llama.tokenizer.model"))
 	for _, r := range rows(t) {
 		check(t, tok, r.Text, r.Llama, r.LlamaDecoded)
 	}
@@ -114,25 +110,8 @@ func TestTokensLlama(t *testing.T) {
 
 // TestTokensAssistant encodes the prompts of the assistant's golden outputs.
 func TestTokensAssistant(t *testing.T) {
-	tok := load(t, "../../../shared/models/assistant/tokenizer.json")
-	b, err := os.ReadFile("../../testdata/assistant/golden.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var golden struct {
-		Cases []struct {
-			Task, Prompt, Text string
-			PromptIDs          []uint32 `json:"prompt_ids"`
-			GreedyIDs          []uint32 `json:"greedy_ids"`
-		}
-	}
-	if err := json.Unmarshal(b, &golden); err != nil {
-		t.Fatal(err)
-	}
-	if len(golden.Cases) == 0 {
-		t.Fatal("no cases")
-	}
-	for _, c := range golden.Cases {
+	tok := load(t, testmodel.Shared(t, "models", "assistant", "tokenizer.json"))
+	for _, c := range testmodel.AssistantGolden(t).Cases {
 		if got := tok.Encode(nil, "<|"+c.Task+"|>"+c.Prompt+"<|reply|>"); !slices.Equal(got, c.PromptIDs) {
 			t.Errorf("%q: tokens %v, not %v", c.Prompt, got, c.PromptIDs)
 		}

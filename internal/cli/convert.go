@@ -157,10 +157,10 @@ func (e *env) findTokenizer(src, named string) (*tokenizer.Compiled, error) {
 
 // part is a line of the table behind a conversion.
 type part struct {
-	Name   string  `json:"part"`
-	Elems  uint64  `json:"weights"`
-	Bytes  uint64  `json:"bytes"`
-	Bits   float64 `json:"bits_per_weight"`
+	Name  string  `json:"part"`
+	Elems uint64  `json:"weights"`
+	Bytes uint64  `json:"bytes"`
+	Bits  float64 `json:"bits_per_weight"`
 }
 
 // parts sums the tensors up by what they are.

@@ -81,7 +81,9 @@ func inspectJSON(f *memmap.File) any {
 	for _, s := range m.Provenance.Sources {
 		sources = append(sources, map[string]any{"name": s.Name, "length": s.Length, "sha256": hex.EncodeToString(s.SHA256[:])})
 	}
-	turn := func(t memmap.Turn) map[string]string { return map[string]string{"prefix": t.Prefix, "suffix": t.Suffix} }
+	turn := func(t memmap.Turn) map[string]string {
+		return map[string]string{"prefix": t.Prefix, "suffix": t.Suffix}
+	}
 	var tasks []map[string]string
 	for _, t := range m.Tasks {
 		tasks = append(tasks, map[string]string{"name": t.Name, "prefix": t.Prefix, "suffix": t.Suffix})

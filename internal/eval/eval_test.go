@@ -2,12 +2,12 @@ package eval
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"math"
 	"os"
 	"strings"
 	"testing"
+
+	"bimamba/internal/testmodel"
 )
 
 func row(t *testing.T, s string) Row {
@@ -80,11 +80,9 @@ func TestReadRows(t *testing.T) {
 
 // TestPublishedFigures takes the recorded outputs of the reference assistant and comes to the figures of its README.
 func TestPublishedFigures(t *testing.T) {
-	const test, recorded = "../../../shared/corpus/assistant-test-dev.jsonl", "../../../shared/models/assistant/outputs.json"
+	test := testmodel.Shared(t, "corpus", "assistant-test-dev.jsonl")
+	recorded := testmodel.Shared(t, "models", "assistant", "outputs.json")
 	f, err := os.Open(test)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("%s is not here", test)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
