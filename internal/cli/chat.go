@@ -46,7 +46,7 @@ func (e *env) chatCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON}
+		ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: isTerminal(e.stdin) && !asJSON}
 		if eng.Manifest().Kind == memmap.KindIntent && task == "" {
 			task = eng.Manifest().Tasks[0].Name
 		}
@@ -66,11 +66,12 @@ func (e *env) chatCmd() *cobra.Command {
 // chat is one conversation.
 type chat struct {
 	*env
-	eng    *engine.Engine
-	req    engine.Request
-	system string
-	task   string
-	asJSON bool
+	eng     *engine.Engine
+	req     engine.Request
+	system  string
+	task    string
+	asJSON  bool
+	prompts bool // a person types: show that a line is awaited
 }
 
 func (c *chat) setTask(name string) error {
@@ -105,14 +106,14 @@ func (c *chat) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if !c.asJSON {
+	if c.prompts {
 		fmt.Fprintln(c.stdout)
 	}
 	return in.Err()
 }
 
 func (c *chat) prompt() {
-	if c.asJSON {
+	if !c.prompts {
 		return
 	}
 	if c.task != "" {

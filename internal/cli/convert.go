@@ -223,7 +223,8 @@ func printConversion(w io.Writer, out string, rep *convert.Report, asJSON bool) 
 			Zeros       uint64   `json:"exact_zeros"`
 			Parts       []part   `json:"parts"`
 			Warnings    []string `json:"warnings"`
-		}{out, rep.FileBytes, rep.SourceBytes, ratio, elems, bits, zeros, ps, append([]string{}, rep.Warnings...)})
+			PeakRSS     int64    `json:"peak_rss_bytes"`
+		}{out, rep.FileBytes, rep.SourceBytes, ratio, elems, bits, zeros, ps, append([]string{}, rep.Warnings...), peakRSS()})
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "part\tweights\tbytes\tbits/weight\t")

@@ -71,7 +71,7 @@ func (e *env) generateCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "generate FILE --prompt TEXT",
 		Short: "Continue a text",
-		Long: `Generate continues the prompt and prints what it adds, as it comes. The rates go to standard error.
+		Long: `Generate continues the prompt and prints what it adds, as it comes. Rates and peak memory go to standard error.
 
 Strings of special tokens in the prompt are tokens. BOS is added if the model wants it. With --task the prompt is an utterance, and is wrapped as
 the model's prompt format says.
@@ -123,11 +123,12 @@ With --jsonl standard input holds lines {"prompt":...,"max_tokens":...,"task":..
 			return writeJSON(e.stdout, map[string]any{
 				"prompt": prompt, "text": res.Text, "tokens": len(res.IDs), "ids": append([]uint32{}, res.IDs...), "finish_reason": res.FinishReason,
 				"prompt_tokens": len(req.Prompt), "prefill_tokens_per_s": perSecond(len(req.Prompt), res.Prefill), "decode_tokens_per_s": perSecond(len(res.IDs), res.Decode),
+				"peak_rss_bytes": peakRSS(),
 			})
 		}
 		fmt.Fprintln(e.stdout)
-		fmt.Fprintf(e.stderr, "prefill %d tokens, %.1f tokens/s; decode %d tokens, %.1f tokens/s\n",
-			len(req.Prompt), perSecond(len(req.Prompt), res.Prefill), len(res.IDs), perSecond(len(res.IDs), res.Decode))
+		fmt.Fprintf(e.stderr, "prefill %d tokens, %.1f tokens/s; decode %d tokens, %.1f tokens/s; peak memory %s\n",
+			len(req.Prompt), perSecond(len(req.Prompt), res.Prefill), len(res.IDs), perSecond(len(res.IDs), res.Decode), mega(peakRSS()))
 		return nil
 	}
 	return c

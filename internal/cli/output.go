@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -45,14 +46,19 @@ func eachLine(r io.Reader, name string, fn func(line []byte) error) error {
 // progress is a bar on a terminal, and nothing elsewhere.
 type progress struct{ bar *progressbar.ProgressBar }
 
+// isTerminal tells whether a person sits at f, one of the standard files.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
 // newProgress starts a bar over total bytes or, if it is not of bytes, steps.
 func newProgress(w io.Writer, what string, total int64, bytes bool) *progress {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return &progress{}
 	}
 	return &progress{progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(f),
+		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowBytes(bytes),
 		progressbar.OptionShowCount(),
@@ -88,3 +94,12 @@ func perSecond(n int, d time.Duration) float64 {
 
 // mega writes a number of bytes in decimal megabytes.
 func mega(n int64) string { return fmt.Sprintf("%.2f MB", float64(n)/1e6) }
+
+// peakRSS is the most memory that the process has had in RAM so far, mapped pages of the model included (getrusage(2)).
+func peakRSS() int64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return u.Maxrss << 10
+}

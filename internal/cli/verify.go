@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,16 +18,23 @@ It exits with 0 if all is well; otherwise with 1 and a line that names the field
 		Example: "  bimamba verify m.bimamba",
 		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
+			// The result is printed, too, where a program waits for it.
+			failed := func(err error) error {
+				if asJSON {
+					return errors.Join(err, writeJSON(e.stdout, map[string]any{"file": args[0], "ok": false, "error": err.Error()}))
+				}
+				return err
+			}
 			f, err := openBlob(args[0])
 			if err != nil {
-				return err
+				return failed(err)
 			}
 			defer f.Close()
 			bar := newProgress(e.stderr, "verifying", f.Size(), true)
 			err = f.Verify(c.Context(), func(done int64) { bar.set(done, f.Size()) })
 			bar.done()
 			if err != nil {
-				return err
+				return failed(err)
 			}
 			n := 0
 			for _, s := range f.Manifest().Sections {

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Every test, on this machine and on arm64 under emulation. Installs what it needs (scripts/setup.sh). About 12 minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh
+
+echo "test: amd64"
+go test ./...
+echo "test: race detector"
+CGO_ENABLED=1 go test -race -short ./...
+
+# arm64 is the product. What forward passes, tables and files are made of, on the smallest core, a middle one and one with everything.
+arm64=(./memmap/... ./neon/... ./edge/model ./edge/token ./edge/sample ./internal/atomicfile)
+for cpu in cortex-a53 cortex-a72 max; do
+	echo "test: arm64, $cpu"
+	GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu $cpu" "${arm64[@]}"
+done
+echo "test: arm64, cortex-a53, the default model"
+GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -cpu cortex-a53" -run 'TestAssistantShort' -v ./edge/engine
+for page in 16384 65536; do
+	echo "test: arm64, pages of $page bytes"
+	GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model
+done
