@@ -55,7 +55,7 @@ func TestImportRules(t *testing.T) {
 		// What the daemon is made of never links a converter, host-only code, the built-in model or a command line's libraries.
 		for _, pkg := range deps(t, goarch, "bimamba/edge/...", "bimamba/memmap/...", "bimamba/neon/...") {
 			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy",
-				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "github.com/pelletier", "google.golang.org/protobuf", "encoding/json") {
+				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "github.com/pelletier", "google.golang.org/protobuf") {
 				t.Errorf("%s: the daemon's packages depend on %s", goarch, pkg)
 			}
 		}

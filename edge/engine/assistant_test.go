@@ -95,8 +95,16 @@ func testPerplexity(t *testing.T, e *Engine, tolerance float64) {
 	}
 }
 
+// slow leaves a test out of -short, where the race detector or an emulator would take minutes for it.
+func slow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: runs without -short")
+	}
+}
+
 // The default model: int8 head, lut16.
 func TestAssistantGreedyDefault(t *testing.T) {
+	slow(t)
 	testGreedy(t, open(t, testmodel.Default(t), model.LUT16), 20)
 }
 
@@ -106,11 +114,13 @@ func TestAssistantShort(t *testing.T) {
 }
 
 func TestAssistantPerplexityDefault(t *testing.T) {
+	slow(t)
 	testPerplexity(t, open(t, testmodel.Default(t), model.LUT16), 0.003)
 }
 
 // The checkpoint with its head kept, exact.
 func TestAssistantExact(t *testing.T) {
+	slow(t)
 	dir := testmodel.Shared(t, "models", "assistant")
 	card, err := convert.ReadCard("../../models/default.toml")
 	if err != nil {
@@ -123,6 +133,7 @@ func TestAssistantExact(t *testing.T) {
 
 // TestAssistantOutputs compares 200 recorded outputs, spread over the file, to the letter: 98 % have to agree.
 func TestAssistantOutputs(t *testing.T) {
+	slow(t)
 	b, err := os.ReadFile(testmodel.Shared(t, "models", "assistant", "outputs.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -84,11 +84,16 @@ func compare(t *testing.T, m *Model, g golden, tolerance float64) (worst float64
 
 // TestGolden holds the reference to what transformers computed in float32.
 func TestGolden(t *testing.T) {
-	for name, family := range map[string]string{
+	families := map[string]string{
 		"bimamba": BiMamba, "bimamba-row": BiMamba, "bimamba-single": BiMamba,
 		"mamba2-hf": HuggingFace, "mamba2-hf-groups": HuggingFace, "mamba2-hf-sharded-bf16": HuggingFace,
 		"mamba2-statespaces": StateSpaces,
-	} {
+	}
+	configs, err := filepath.Glob(filepath.Join(goldenDir, "*", "config.json"))
+	if err != nil || len(configs) != len(families) {
+		t.Errorf("%d cases in %s (%v), want %d", len(configs), goldenDir, err, len(families))
+	}
+	for name, family := range families {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(goldenDir, name)
 			m, err := Load(dir)
