@@ -2,8 +2,6 @@
 .PHONY: all demo test check generate fuzz default big clean
 .DELETE_ON_ERROR:
 
-TOOL = go tool -modfile=tools/go.mod
-
 all: bin/bimamba
 
 bin/bimamba: FORCE
