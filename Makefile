@@ -8,8 +8,10 @@ bin/bimamba: FORCE
 	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/bimamba
 FORCE:
 
-demo: bin/bimamba
-	@scripts/demo.sh bin/bimamba
+# On a board without Go: make demo BIMAMBA=path of a program that was built elsewhere.
+BIMAMBA = bin/bimamba
+demo: $(BIMAMBA)
+	@scripts/demo.sh $(BIMAMBA)
 
 test: check
 	scripts/test.sh

@@ -6,6 +6,6 @@ time=${1:-5m}
 for pkg in $(go list ./...); do
 	for fuzz in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
 		echo "fuzz: $pkg $fuzz $time"
-		go test -run '^$' -fuzz "^$fuzz\$" -fuzztime "$time" "$pkg"
+		go test -run '^$' -fuzz "^$fuzz\$" -fuzztime "$time" -fuzzminimizetime 10x "$pkg"
 	done
 done

@@ -2,12 +2,11 @@
 package checkpoint
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,128 +17,166 @@ import (
 	"bimamba/convert/torch"
 )
 
-const (
-	maxConfig = 1 << 20
-	maxIndex  = 64 << 20
-)
+const maxConfig = 1 << 20
 
-// Checkpoint is an opened checkpoint. Close it when its tensors are no longer read.
+// Checkpoint is an opened checkpoint.
 type Checkpoint struct {
 	config  []byte
 	files   []string
 	names   []string
 	tensors map[string]source.Tensor
-	closers []io.Closer
+	open    []io.Closer
 }
 
-// weights is what Open looks for in a folder, the first one wins; safetensors come first, for nothing in them has to be trusted.
-var weights = []string{"model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin"}
-
-// Open opens the checkpoint at path: a folder, or a file of weights (or their index) beside its config.json.
+// Open opens the checkpoint at path: a folder, or a file of weights (or the index of its shards) with config.json beside it. An error
+// names the file that is at fault.
 func Open(path string) (*Checkpoint, error) {
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; a checkpoint is a folder or a file on this machine", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	dir, name := filepath.Split(path)
 	if st.IsDir() {
-		dir = path
-		if name, err = find(dir); err != nil {
+		if path, err = find(path); err != nil {
 			return nil, err
 		}
 	}
 	c := &Checkpoint{tensors: make(map[string]source.Tensor)}
-	config := filepath.Join(dir, "config.json")
-	c.config, err = readLimited(config, maxConfig)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: the model's shape stands in it; copy it from where the weights came from", config)
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.files = []string{config}
-	path = filepath.Join(dir, name)
-	if strings.HasSuffix(name, ".index.json") {
-		err = c.addShards(dir, path)
-	} else {
-		err = c.addFile(path, nil)
-	}
-	if err != nil {
+	if err := c.read(path); err != nil {
 		c.Close()
 		return nil, err
 	}
-	for name := range c.tensors {
-		c.names = append(c.names, name)
-	}
-	slices.Sort(c.names)
+	c.names = slices.Sorted(maps.Keys(c.tensors))
 	return c, nil
 }
 
-// find chooses the weights of a folder.
+// Config is config.json as it stands in the file. (PyTorch's tools write Infinity into it, which is not JSON.)
+func (c *Checkpoint) Config() []byte { return c.config }
+
+// Names is the names of all tensors, sorted.
+func (c *Checkpoint) Names() []string { return c.names }
+
+// Tensor finds a tensor by name. Its Data is good until Close.
+func (c *Checkpoint) Tensor(name string) (source.Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Files is the paths of the files that the checkpoint consists of: config.json, the index if there is one, the weights.
+func (c *Checkpoint) Files() []string { return c.files }
+
+// Close closes the files.
+func (c *Checkpoint) Close() error {
+	var errs []error
+	for _, f := range c.open {
+		errs = append(errs, f.Close())
+	}
+	c.open = nil
+	return errors.Join(errs...)
+}
+
+const indexSuffix = ".index.json"
+
+// standard is the weights that a folder is looked through for; the first one wins. In safetensors nothing has to be trusted.
+var standard = []string{"model.safetensors", "model.safetensors" + indexSuffix, "pytorch_model.bin", "pytorch_model.bin" + indexSuffix}
+
+// find is the path of the weights in a folder.
 func find(dir string) (string, error) {
-	for _, name := range weights {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return name, nil
+	for _, name := range standard {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err == nil {
+			return path, nil // a link to nothing is reported when it is opened
 		}
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err
 	}
-	var names, found []string
+	var all, tensors, pickles []string
 	for _, e := range entries {
+		all = append(all, e.Name())
 		switch filepath.Ext(e.Name()) {
-		case ".safetensors", ".bin", ".pt", ".pth":
-			found = append(found, e.Name())
+		case ".safetensors":
+			tensors = append(tensors, e.Name())
+		case ".bin", ".pt":
+			pickles = append(pickles, e.Name())
 		}
-		names = append(names, e.Name())
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		if len(names) > 8 {
-			names = append(names[:8], "...")
+	for _, found := range [][]string{tensors, pickles} {
+		switch len(found) {
+		case 0:
+		case 1:
+			return filepath.Join(dir, found[0]), nil
+		default:
+			return "", fmt.Errorf("%s: several files of weights and no index: %s; name the one to read, or add %s or %s", dir, some(found), standard[1], standard[3])
 		}
-		return "", fmt.Errorf("%s is not a checkpoint: it holds none of %s, but %s", dir, strings.Join(weights, ", "), cmp.Or(strings.Join(names, ", "), "nothing"))
 	}
-	return "", fmt.Errorf("%s holds several files of weights and no index: %s; name the one to convert", dir, strings.Join(found, ", "))
+	return "", fmt.Errorf("%s is not a checkpoint: looked for %s, or one file *.safetensors, *.bin or *.pt; found %s", dir, strings.Join(standard, ", "), some(all))
 }
 
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+// some lists the first few names.
+func some(names []string) string {
+	const few = 8
+	switch n := len(names); {
+	case n == 0:
+		return "nothing"
+	case n > few:
+		return fmt.Sprintf("%q and %d more", names[:few], n-few)
+	}
+	return fmt.Sprintf("%q", names)
+}
+
+// read opens config.json and the weights at path.
+func (c *Checkpoint) read(path string) error {
+	config := filepath.Join(filepath.Dir(path), "config.json")
+	var err error
+	c.config, err = source.ReadFile(config, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing; it says what model %s is of: copy it from where the weights came from", config, filepath.Base(path))
+	}
+	if err != nil {
+		return err
+	}
+	c.files = append(c.files, config)
+	if strings.HasSuffix(path, indexSuffix) {
+		return c.readShards(path)
+	}
+	tensors, err := c.readFile(path)
+	for _, t := range tensors {
+		c.tensors[t.Name] = t
+	}
+	return err
+}
+
+// readFile opens one file of weights.
+func (c *Checkpoint) readFile(path string) ([]source.Tensor, error) {
+	var f interface {
+		io.Closer
+		Tensors() []source.Tensor
+	}
+	var err error
+	switch filepath.Ext(path) {
+	case ".safetensors":
+		f, err = safetensors.Open(path)
+	case ".bin", ".pt", ".pth":
+		f, err = torch.Open(path)
+	default:
+		return nil, fmt.Errorf("%s: weights are read from files whose name ends in .safetensors, .bin, .pt, .pth or %s, and from their folder", path, indexSuffix)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
-	}
-	return b, err
+	c.open = append(c.open, f)
+	c.files = append(c.files, path)
+	return f.Tensors(), nil
 }
 
-// parseIndex reads the index of shards: the file of each tensor.
-func parseIndex(b []byte) (map[string]string, error) {
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(b, &index); err != nil {
-		return nil, err
-	}
-	if len(index.WeightMap) == 0 {
-		return nil, errors.New("there is no weight_map")
-	}
-	for tensor, file := range index.WeightMap {
-		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, "/\\\x00") {
-			return nil, fmt.Errorf("weight_map: tensor %s lies in %q, which is not a name in the folder", tensor, file)
-		}
-	}
-	return index.WeightMap, nil
-}
-
-func (c *Checkpoint) addShards(dir, path string) error {
-	b, err := readLimited(path, maxIndex)
+// readShards opens the shards that the index at path names. Index and shards have to agree: where they do not, they are of different
+// checkpoints.
+func (c *Checkpoint) readShards(path string) error {
+	b, err := source.ReadFile(path, maxIndex)
 	if err != nil {
 		return err
 	}
@@ -148,76 +185,32 @@ func (c *Checkpoint) addShards(dir, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	c.files = append(c.files, path)
-	var shards []string
-	for _, file := range index {
-		shards = append(shards, file)
+	shards := slices.Compact(slices.Sorted(maps.Values(index)))
+	if len(shards) > maxShards {
+		return fmt.Errorf("%s: %d shards, more than %d", path, len(shards), maxShards)
 	}
-	slices.Sort(shards)
-	for _, file := range slices.Compact(shards) {
-		err := c.addFile(filepath.Join(dir, file), func(tensor string) bool { return index[tensor] == file })
+	for _, shard := range shards {
+		tensors, err := c.readFile(filepath.Join(filepath.Dir(path), shard))
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: the shard %s is missing; copy it into the folder", path, file)
+			return fmt.Errorf("%s names the shard %s, which is missing; copy it into the folder", path, shard)
 		}
 		if err != nil {
 			return err
 		}
-	}
-	for tensor, file := range index {
-		if _, ok := c.tensors[tensor]; !ok {
-			return fmt.Errorf("%s: tensor %s is not in %s, where the index says it is: the shard is of another checkpoint", path, tensor, file)
-		}
-	}
-	return nil
-}
-
-// addFile opens one file of weights and adds its tensors, those that belong there by the index if there is one.
-func (c *Checkpoint) addFile(path string, belongs func(string) bool) error {
-	var tensors []source.Tensor
-	if filepath.Ext(path) == ".safetensors" {
-		f, err := safetensors.Open(path)
-		if err != nil {
-			return err
-		}
-		c.closers = append(c.closers, f)
-		tensors = f.Tensors()
-	} else {
-		f, err := torch.Open(path)
-		if err != nil {
-			return err
-		}
-		c.closers = append(c.closers, f)
-		tensors = f.Tensors()
-	}
-	c.files = append(c.files, path)
-	for _, t := range tensors {
-		if belongs == nil || belongs(t.Name) {
+		for _, t := range tensors {
+			switch want, ok := index[t.Name]; {
+			case !ok:
+				return fmt.Errorf("%s: tensor %s is not in the index %s: they are of different checkpoints", c.files[len(c.files)-1], t.Name, filepath.Base(path))
+			case want != shard:
+				return fmt.Errorf("%s: tensor %s is in %s, but the index says %s: they are of different checkpoints", path, t.Name, shard, want)
+			}
 			c.tensors[t.Name] = t
 		}
 	}
-	return nil
-}
-
-// Config is config.json.
-func (c *Checkpoint) Config() []byte { return c.config }
-
-// Names is the names of all tensors, sorted.
-func (c *Checkpoint) Names() []string { return c.names }
-
-// Tensor finds a tensor by name.
-func (c *Checkpoint) Tensor(name string) (source.Tensor, bool) {
-	t, ok := c.tensors[name]
-	return t, ok
-}
-
-// Files is the paths of everything that was opened, config.json first.
-func (c *Checkpoint) Files() []string { return c.files }
-
-// Close closes the files.
-func (c *Checkpoint) Close() error {
-	var errs []error
-	for _, f := range c.closers {
-		errs = append(errs, f.Close())
+	for _, name := range slices.Sorted(maps.Keys(index)) {
+		if _, ok := c.tensors[name]; !ok {
+			return fmt.Errorf("%s: tensor %s is not in %s, where the index says it is: they are of different checkpoints", path, name, index[name])
+		}
 	}
-	c.closers = nil
-	return errors.Join(errs...)
+	return nil
 }

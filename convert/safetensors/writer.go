@@ -34,11 +34,22 @@ func NewWriter(w io.Writer, tensors []source.Tensor) (*Writer, error) {
 		if !ok {
 			return nil, fmt.Errorf("tensor %s: safetensors has no element type %s", t.Name, t.DType)
 		}
-		if _, ok := fields[t.Name]; ok {
-			return nil, fmt.Errorf("tensor %s stands twice", t.Name)
+		if err := source.CheckName(t.Name); err != nil {
+			return nil, err
 		}
-		fields[t.Name] = header{name, append([]int64{}, t.Shape...), [2]int64{pos, pos + t.Bytes()}}
-		pos += t.Bytes()
+		if _, ok := fields[t.Name]; ok || t.Name == "__metadata__" {
+			return nil, fmt.Errorf("tensor %s stands twice, or its name is the format's own", t.Name)
+		}
+		elems, err := source.CheckShape(t.Shape, source.ElemSize(t.DType))
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", t.Name, err)
+		}
+		end := pos + elems*source.ElemSize(t.DType)
+		if end < pos {
+			return nil, fmt.Errorf("tensor %s: the file would be too large", t.Name)
+		}
+		fields[t.Name] = header{name, append([]int64{}, t.Shape...), [2]int64{pos, end}}
+		pos = end
 	}
 	b, err := json.Marshal(fields)
 	if err != nil {
@@ -46,6 +57,9 @@ func NewWriter(w io.Writer, tensors []source.Tensor) (*Writer, error) {
 	}
 	for len(b)%8 != 0 {
 		b = append(b, ' ')
+	}
+	if len(b) > maxHeader {
+		return nil, fmt.Errorf("safetensors: a header of %d bytes, more than %d", len(b), maxHeader)
 	}
 	if _, err := w.Write(append(binary.LittleEndian.AppendUint64(nil, uint64(len(b))), b...)); err != nil {
 		return nil, err

@@ -7,16 +7,36 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"bimamba/memmap"
 	"bimamba/neon/layout"
 )
 
-// F64 is an element type that checkpoints have and blobs do not.
-const F64 memmap.DType = "f64"
+// Element types that checkpoints have and blobs do not.
+const (
+	F64    memmap.DType = "f64"
+	I64    memmap.DType = "i64"
+	I32    memmap.DType = "i32"
+	I16    memmap.DType = "i16"
+	U64    memmap.DType = "u64"
+	U16    memmap.DType = "u16"
+	Bool   memmap.DType = "bool"
+	F8E4M3 memmap.DType = "f8_e4m3"
+	F8E5M2 memmap.DType = "f8_e5m2"
+)
 
-// MaxDims is the largest number of dimensions of a tensor that is read.
-const MaxDims = 8
+// Limits of what is read. Models of a hundred layers have some thousand tensors.
+const (
+	MaxDims    = 8       // dimensions of a tensor
+	MaxTensors = 1 << 17 // tensors of a file, and of a checkpoint
+	MaxName    = 1 << 10 // bytes of a tensor's name
+)
+
+// chunk is how many bytes ReadFloats reads at a time.
+const chunk = 64 << 10
 
 // Tensor is one tensor of a checkpoint. As seen through Data, its elements are little-endian, row-major and contiguous.
 type Tensor struct {
@@ -36,43 +56,65 @@ func (t *Tensor) Elems() int64 {
 	return n
 }
 
+// Bytes is the size of the tensor.
+func (t *Tensor) Bytes() int64 { return t.Elems() * ElemSize(t.DType) }
+
 // ElemSize is the bytes of an element of type d, 0 for one that is not known.
 func ElemSize(d memmap.DType) int64 {
 	switch d {
-	case F64, "i64", "u64":
+	case F64, I64, U64:
 		return 8
-	case memmap.F32, memmap.U32, "i32":
+	case memmap.F32, memmap.U32, I32:
 		return 4
-	case memmap.F16, memmap.BF16, "i16", "u16":
+	case memmap.F16, memmap.BF16, I16, U16:
 		return 2
-	case memmap.I8, memmap.U8, "bool", "f8_e4m3", "f8_e5m2":
+	case memmap.I8, memmap.U8, Bool, F8E4M3, F8E5M2:
 		return 1
 	}
 	return 0
 }
 
-// Bytes is the size of the tensor.
-func (t *Tensor) Bytes() int64 { return t.Elems() * ElemSize(t.DType) }
+// CheckName refuses a tensor's name that came from outside and is empty, too long, or not fit to be printed.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a tensor has an empty name")
+	case len(name) > MaxName:
+		return fmt.Errorf("a tensor's name of %d bytes, more than %d, that begins with %.40q", len(name), MaxName, name)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("a tensor's name that is no text: %.40q", name)
+	}
+	return nil
+}
 
-// CheckShape computes the number of elements of a shape that came from outside: no dimension is negative, and the size in bytes does not overflow.
+// CheckShape computes the number of elements of a shape that came from outside: no dimension is negative, and the size in bytes does not
+// overflow, whatever the order of the dimensions.
 func CheckShape(shape []int64, elemSize int64) (elems int64, err error) {
 	if len(shape) > MaxDims {
 		return 0, fmt.Errorf("shape has %d dimensions, more than %d", len(shape), MaxDims)
 	}
-	elems = 1
+	limit := math.MaxInt64 / max(1, elemSize)
+	size, empty := int64(1), false // a 0 must not hide an overflow of the others: Elems multiplies them all
 	for _, d := range shape {
-		if d < 0 {
+		switch {
+		case d < 0:
 			return 0, fmt.Errorf("shape %v: a dimension is negative", shape)
-		}
-		if d > 0 && elems > math.MaxInt64/max(1, elemSize)/d {
+		case d == 0:
+			empty = true
+		case size > limit/d:
 			return 0, fmt.Errorf("shape %v: more elements than a file can hold", shape)
+		default:
+			size *= d
 		}
-		elems *= d
 	}
-	return elems, nil
+	if empty {
+		return 0, nil
+	}
+	return size, nil
 }
 
-// ReadFloats decodes elements from elem on into dst. The error names file, tensor and offset.
+// ReadFloats decodes len(dst) elements, from number elem on, to float32 (f64 is rounded). Beside dst it needs 64 KiB at most. It refuses
+// elements that are no floats, and elements outside the tensor. The error names file, tensor and the byte within the tensor.
 func (t *Tensor) ReadFloats(dst []float32, elem int64) error {
 	size := ElemSize(t.DType)
 	switch t.DType {
@@ -80,7 +122,10 @@ func (t *Tensor) ReadFloats(dst []float32, elem int64) error {
 	default:
 		return fmt.Errorf("%s: tensor %s: elements of type %s are no floats", t.File, t.Name, t.DType)
 	}
-	var buf [16 << 10]byte
+	if n := t.Elems(); elem < 0 || elem > n || int64(len(dst)) > n-elem {
+		return fmt.Errorf("%s: tensor %s: %d elements from %d on, of %d", t.File, t.Name, len(dst), elem, n)
+	}
+	buf := make([]byte, min(int64(len(dst))*size, chunk))
 	for len(dst) > 0 {
 		n := min(int64(len(dst)), int64(len(buf))/size)
 		b := buf[:n*size]
