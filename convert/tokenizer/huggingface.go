@@ -197,7 +197,7 @@ func (b *builder) preTokenizer(p *part) error {
 			b.info.Split = memmap.SplitGPT2
 		case "Metaspace":
 			if p.Replacement != space {
-				return fmt.Errorf("Metaspace with the replacement %q is not supported", p.Replacement)
+				return fmt.Errorf("pre-tokenizer Metaspace with the replacement %q is not supported", p.Replacement)
 			}
 			scheme := p.PrependScheme
 			if scheme == "" {
@@ -208,7 +208,7 @@ func (b *builder) preTokenizer(p *part) error {
 			}
 			prefix, ok := map[string]string{"first": memmap.PrefixFirst, "always": memmap.PrefixAlways, "never": ""}[scheme]
 			if !ok {
-				return fmt.Errorf("Metaspace with prepend_scheme %q is not supported", scheme)
+				return fmt.Errorf("pre-tokenizer Metaspace with prepend_scheme %q is not supported", scheme)
 			}
 			b.info.Prefix, b.info.PrefixUnless = prefix, true
 			if isTrue(p.Split, true) {

@@ -268,13 +268,13 @@ func (u *unpickler) persistent() error {
 	}
 	id, _ := top[0].(tuple)
 	if len(id) != 5 || id[0] != "storage" {
-		return fmt.Errorf("persistent id %v is not a storage", top[0])
+		return fmt.Errorf("persistent id of type %T is not a storage", top[0])
 	}
 	kind, _ := id[1].(global)
 	key, ok := id[2].(string)
 	dtype := storageTypes[kind]
 	if dtype == "" || !ok {
-		return fmt.Errorf("storage %v of type %v", id[2], id[1])
+		return fmt.Errorf("storage %q of type %q is not known here", key, kind)
 	}
 	u.push(storage{key, dtype})
 	return nil
@@ -287,7 +287,8 @@ func (u *unpickler) reduce() error {
 		return err
 	}
 	args, _ := top[1].(tuple)
-	switch f, _ := top[0].(global); {
+	f, _ := top[0].(global)
+	switch {
 	case f == "collections OrderedDict" && len(args) == 0:
 		u.push(orderedDict{})
 		return nil
@@ -299,7 +300,7 @@ func (u *unpickler) reduce() error {
 		u.push(t)
 		return nil
 	}
-	return fmt.Errorf("call of %v with %d arguments", top[0], len(args))
+	return fmt.Errorf("call of %q with %d arguments", f, len(args))
 }
 
 func (u *unpickler) tensor(args tuple) (Tensor, error) {
@@ -311,7 +312,7 @@ func (u *unpickler) tensor(args tuple) (Tensor, error) {
 	shape, okShape := ints(args[2])
 	stride, okStride := ints(args[3])
 	if !ok || !okShape || !okStride || len(shape) != len(stride) {
-		return Tensor{}, fmt.Errorf("storage %s: tensor of size %v and stride %v", from.key, args[2], args[3])
+		return Tensor{}, fmt.Errorf("storage %s: offset, size %v and stride %v are not integers of one rank", from.key, shape, stride)
 	}
 	entry := u.entries[u.prefix+"data/"+from.key]
 	if entry == nil {
@@ -365,7 +366,7 @@ func (u *unpickler) setItems() error {
 		name, okName := items[i].(string)
 		t, okTensor := items[i+1].(Tensor)
 		if !okName || !okTensor {
-			return fmt.Errorf("item %v is a %T, not a tensor", items[i], items[i+1])
+			return fmt.Errorf("item %q is a %T, not a tensor", name, items[i+1])
 		}
 		dict[name] = t
 	}
