@@ -409,7 +409,7 @@ func TestOpenAllocation(t *testing.T) {
 	for i := 1; i < 64; i++ {
 		s := Section{Name: fmt.Sprintf("layers.%d", i)}
 		for j := range 11 {
-			s.Tensors = append(s.Tensors, Tensor{Name: fmt.Sprintf("in_proj.weight%d", j), DType: B1, Layout: "bits-64x8-kb1280", Quant: QuantColumn, Shape: []uint64{64, 64}})
+			s.Tensors = append(s.Tensors, Tensor{Name: fmt.Sprintf("in_proj.weight%d", j), DType: B1, Layout: "bits-64x8-kb1280", Quant: QuantColumn, Shape: []uint64{64, 1280}})
 		}
 		m.Sections = append(m.Sections, s)
 	}

@@ -24,14 +24,14 @@ type table = [16]int16
 //
 // A block whose amax is below 2^-100 has entries 0 and s = 0, one with NaN or Inf entries 0 and s = NaN.
 type LUT16 struct {
-	tables []table   // (padded cols / 4)
-	scale  []float32 // (blocks)
-	blocks int
+	tables []table     // (padded cols / 4)
+	scale  []float32   // (blocks)
+	built  layout.Bits // what Build was given; its Rows do not matter
 }
 
-// maxLUTCols bounds the memory of a LUT16; LUT16Size and NewLUT16 agree on it.
+// lutTables and lutScales bound what matrices of up to cols columns need: a block is 64 columns at least.
 func lutTables(cols int) int { return (cols + 63) / 64 * 16 }
-func lutScales(cols int) int { return (cols + 63) / 64 } // a block is 64 columns at least
+func lutScales(cols int) int { return (cols + 63) / 64 }
 
 // LUT16Size is the bytes that NewLUT16 takes for matrices of up to cols columns.
 func LUT16Size(cols int) int64 {
@@ -47,99 +47,79 @@ func NewLUT16(mem []byte, cols int) *LUT16 {
 	return &LUT16{tables: t, scale: s}
 }
 
-// Build prepares x, l.Cols elements, for a matrix of layout l.
+// Build prepares x, l.Cols elements, for matrices of l's columns and block width.
 func (t *LUT16) Build(x []float32, l layout.Bits) {
 	x = x[:l.Cols]
-	t.blocks = l.Blocks()
-	for b := range t.blocks {
+	t.built = l
+	for b := range l.Blocks() {
 		col, width := l.Block(b)
 		t.scale[b] = buildBlock(t.tables[col/4:][:width/4], x[min(col, len(x)):min(col+width, len(x))])
 	}
 }
 
-// group is elements 4g to 4g+3 of x, 0 behind its end.
-func group(x []float32, g int) (v [4]float32) {
-	copy(v[:], x[min(4*g, len(x)):])
-	return v
-}
-
 func buildBlock(tables []table, x []float32) (scale float32) {
 	var amax float32
 	for g := range tables {
-		v := group(x, g)
-		amax = max(amax, (abs(v[0])+abs(v[1]))+(abs(v[2])+abs(v[3])))
+		v := group4(x, g)
+		sum := (abs(v[0]) + abs(v[1])) + (abs(v[2]) + abs(v[3]))
+		if !(sum <= amax) { // a NaN gets in, and stays: nothing compares with it
+			amax = sum
+			if sum != sum {
+				break
+			}
+		}
 	}
 	if !finite(amax) || amax < tiny {
 		clear(tables)
-		if finite(amax) {
-			return 0
-		}
-		return amax - amax // NaN
+		return amax0(amax)
 	}
 	inv := lutTop / amax
 	for g := range tables {
-		v := group(x, g)
 		t := &tables[g]
-		var e [16]float32
-		sums(&e, v)
-		for i := range e {
-			t[i] = int16(roundEven(e[i] * inv))
+		for i, s := range signedSums(group4(x, g)) {
+			e := int16(roundEven(s * inv))
+			t[i], t[15-i] = e, -e
 		}
 	}
 	return amax / lutTop
 }
 
-// sums fills e with the 16 signed sums of four inputs. As negation is exact, so is e[15-i] = -e[i].
-func sums(e *[16]float32, v [4]float32) {
-	for i := range 8 {
-		a, b := v[0], v[1]
-		c := v[2]
-		if i&1 == 0 {
-			a = -a
-		}
-		if i&2 == 0 {
-			b = -b
-		}
-		if i&4 == 0 {
-			c = -c
-		}
-		s := (a + b) + (c - v[3])
-		e[i], e[15-i] = s, -s
+// amax0 is the scale that goes with integers that are all 0 since the largest input is too small, Inf or NaN: 0 or NaN.
+func amax0(amax float32) float32 {
+	if finite(amax) {
+		return 0
 	}
+	return amax - amax
 }
 
-// BitMatVec writes rows 64*tile0 to 64*tile1-1 of the product of a 1-bit matrix w of layout l and the prepared input:
-// dst[r] = sum over blocks, in order, of fl(s_b * float32(sum of entries)). dst has l.Rows elements.
+// BitMatVec writes rows 64*tile0 to 64*tile1-1 of the product of a 1-bit matrix w of layout l and the input that t was built from:
+//
+//	dst[r] = sum over column blocks b, in order, of fl(s_b * float32(sum of the entries that row r chooses in b))
+//
+// dst has l.Rows elements, w l.Bytes(); rows from l.Rows on are not written. Calls for different tiles may run at once.
 func BitMatVec(dst []float32, w []byte, l layout.Bits, t *LUT16, tile0, tile1 int) {
-	dst = dst[:l.Rows]
+	dst, w = dst[:l.Rows], w[:l.Bytes()]
+	if t.built.Cols != l.Cols || t.built.Kb != l.Kb {
+		panic("neon: BitMatVec: the tables were built for another layout")
+	}
+	var acc [batchTiles][layout.TileRows]int32
 	for b := range l.Blocks() {
 		col, width := l.Block(b)
-		tables := t.tables[col/4:][:width/4]
-		for tile := tile0; tile < tile1; tile++ {
-			var acc [64]int32
-			bitTile(&acc, w[l.Line(b, tile):][:width*8], tables)
-			rows := dst[tile*64 : min(tile*64+64, l.Rows)]
-			s := t.scale[b]
-			for r := range rows {
-				y := float32(s * float32(acc[r]))
-				if b > 0 {
-					y = rows[r] + y
+		s := t.scale[b]
+		for tile := tile0; tile < tile1; tile += batchTiles {
+			batch := acc[:min(tile1-tile, batchTiles)]
+			clear(batch)
+			addTiles(batch, w[l.Line(b, tile):], t.tables[col/4:][:width/4])
+			for i := range batch {
+				rows := dst[(tile+i)*layout.TileRows:]
+				for r, a := range batch[i][:min(layout.TileRows, len(rows))] {
+					y := float32(s * float32(a))
+					if b > 0 {
+						y = rows[r] + y
+					}
+					rows[r] = y
 				}
-				rows[r] = y
 			}
 		}
-	}
-}
-
-// bitTile adds the entries that the lines of one tile choose: 64 rows, 2 tables a line.
-func bitTile(acc *[64]int32, lines []byte, tables []table) {
-	for len(lines) >= 64 && len(tables) >= 2 {
-		line := (*[64]byte)(lines)
-		t0, t1 := &tables[0], &tables[1]
-		for r := range line {
-			b := line[r]
-			acc[r] += int32(t0[b&15]) + int32(t1[b>>4])
-		}
-		lines, tables = lines[64:], tables[2:]
 	}
 }

@@ -1,22 +1,19 @@
 package neon
 
-import "unsafe"
-
-// ConvStep writes silu of the causal depthwise convolution to dst, (channels).
+// ConvStep writes the SiLU of the causal depthwise convolution to dst, (channels).
 // ring is (taps, channels): the newest input lies in row slot, the oldest in the row behind it. w is (taps, channels), tap 0
-// for the oldest; bias is (channels), or nil for 0. A channel starts from its bias and adds its taps from the oldest on.
+// for the oldest; bias is (channels), or nil for 0. A channel starts from its bias and adds fl(w*x) of its taps from the oldest on.
 func ConvStep(dst, ring, w, bias []float32, taps, slot int) {
+	n := len(dst)
 	if bias == nil {
 		clear(dst)
 	} else {
-		copy(dst, bias[:len(dst)])
+		copy(dst, bias[:n])
 	}
-	n := len(dst)
 	for k := range taps {
 		x := ring[(slot+1+k)%taps*n:][:n]
-		wk := w[k*n:][:n]
-		for c, v := range x {
-			dst[c] += float32(wk[c] * v)
+		for c, v := range w[k*n:][:n] {
+			dst[c] += float32(v * x[c])
 		}
 	}
 	SiLU(dst, dst)
@@ -27,7 +24,7 @@ func ConvStep(dst, ring, w, bias []float32, taps, slot int) {
 //	s[p][n] = fl(da*s[p][n]) + fl(fl(dt*x[p]) * b[n])          s is (headdim, d_state)
 //	y[p]    = sum over n of s[p][n]*c[n]  +  fl(d*x[p])        the sum in 16 lanes
 //
-// y and x are (headdim), b and c (d_state); da is exp(dt*A).
+// y and x are (headdim), b and c (d_state); da is exp(dt*A). Calls for different heads, or different rows p of one, may run at once.
 func StateUpdate(y, s, x, b, c []float32, da, dt, d float32) {
 	n := len(b)
 	c = c[:n]
@@ -36,24 +33,38 @@ func StateUpdate(y, s, x, b, c []float32, da, dt, d float32) {
 		row := s[p*n:][:n]
 		k := float32(dt * xp)
 		var l lanes
-		i := 0
-		for ; i+16 <= n; i += 16 {
-			r, bb, cc := (*[16]float32)(row[i:]), (*[16]float32)(b[i:]), (*[16]float32)(c[i:])
-			for j := range r {
-				v := float32(da*r[j]) + float32(k*bb[j])
-				r[j] = v
-				l[j] += float32(v * cc[j])
-			}
-		}
-		for j := 0; i+j < n; j++ {
-			v := float32(da*row[i+j]) + float32(k*b[i+j])
-			row[i+j] = v
-			l[j] += float32(v * c[i+j])
+		stateHalf((*[8]float32)(l[:8]), row, b, c, da, k)
+		if n > 8 {
+			stateHalf((*[8]float32)(l[8:]), row[8:], b[8:], c[8:], da, k)
 		}
 		y[p] = l.sum() + float32(d*xp)
 	}
 }
 
-func int8s(b []byte) []int8 {
-	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(b))), len(b))
+// stateHalf advances the first 8 of every 16 elements of s and adds their products with c to l, as addHalf does. b and c are as long as s.
+func stateHalf(l *[8]float32, s, b, c []float32, da, k float32) {
+	l0, l1, l2, l3, l4, l5, l6, l7 := l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]
+	i := 0
+	for ; i <= len(s)-8; i += 16 {
+		r, bb, cc := (*[8]float32)(s[i:i+8]), (*[8]float32)(b[i:i+8]), (*[8]float32)(c[i:i+8])
+		l0 += stateElem(&r[0], bb[0], cc[0], da, k)
+		l1 += stateElem(&r[1], bb[1], cc[1], da, k)
+		l2 += stateElem(&r[2], bb[2], cc[2], da, k)
+		l3 += stateElem(&r[3], bb[3], cc[3], da, k)
+		l4 += stateElem(&r[4], bb[4], cc[4], da, k)
+		l5 += stateElem(&r[5], bb[5], cc[5], da, k)
+		l6 += stateElem(&r[6], bb[6], cc[6], da, k)
+		l7 += stateElem(&r[7], bb[7], cc[7], da, k)
+	}
+	*l = [8]float32{l0, l1, l2, l3, l4, l5, l6, l7}
+	for j := 0; i+j < len(s); j++ { // fewer than 8 are left
+		l[j&7] += stateElem(&s[i+j], b[i+j], c[i+j], da, k)
+	}
+}
+
+// stateElem advances one element of the state and gives its product with c.
+func stateElem(s *float32, b, c, da, k float32) float32 {
+	v := float32(da*(*s)) + float32(k*b)
+	*s = v
+	return float32(v * c)
 }

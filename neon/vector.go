@@ -5,33 +5,51 @@ import "math"
 // lanes is the accumulator of a reduction; doc.go defines its order.
 type lanes [16]float32
 
-func (l *lanes) sum() float32 {
-	for n := 8; n > 0; n >>= 1 {
-		for j := range n {
-			l[j] += l[j+n]
-		}
+// add adds x[i]*y[i] to lane i mod 16. y is at least as long as x.
+func (l *lanes) add(x, y []float32) {
+	y = y[:len(x)]
+	// Eight lanes at a time stay in registers on amd64, which has 16.
+	addHalf((*[8]float32)(l[:8]), x, y)
+	if len(x) > 8 {
+		addHalf((*[8]float32)(l[8:]), x[8:], y[8:])
 	}
-	return l[0]
 }
 
-// Dot is the sum of x[i]*y[i]. y is at least as long as x.
+// addHalf adds the first 8 of every 16 products to l. y is as long as x.
+func addHalf(l *[8]float32, x, y []float32) {
+	l0, l1, l2, l3, l4, l5, l6, l7 := l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]
+	i := 0
+	for ; i <= len(x)-8; i += 16 {
+		a, b := (*[8]float32)(x[i:i+8]), (*[8]float32)(y[i:i+8])
+		l0 += float32(a[0] * b[0])
+		l1 += float32(a[1] * b[1])
+		l2 += float32(a[2] * b[2])
+		l3 += float32(a[3] * b[3])
+		l4 += float32(a[4] * b[4])
+		l5 += float32(a[5] * b[5])
+		l6 += float32(a[6] * b[6])
+		l7 += float32(a[7] * b[7])
+	}
+	*l = [8]float32{l0, l1, l2, l3, l4, l5, l6, l7}
+	for j := 0; i+j < len(x); j++ { // fewer than 8 are left
+		l[j&7] += float32(x[i+j] * y[i+j])
+	}
+}
+
+func (l *lanes) sum() float32 {
+	a0, a1, a2, a3 := l[0]+l[8], l[1]+l[9], l[2]+l[10], l[3]+l[11]
+	a4, a5, a6, a7 := l[4]+l[12], l[5]+l[13], l[6]+l[14], l[7]+l[15]
+	return ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
+}
+
+// Dot is the sum of x[i]*y[i], in 16 lanes. y is at least as long as x.
 func Dot(x, y []float32) float32 {
 	var l lanes
-	y = y[:len(x)]
-	for len(x) >= 16 {
-		a, b := (*[16]float32)(x), (*[16]float32)(y)
-		for j := range a {
-			l[j] += float32(a[j] * b[j])
-		}
-		x, y = x[16:], y[16:]
-	}
-	for j, v := range x {
-		l[j] += float32(v * y[j])
-	}
+	l.add(x, y)
 	return l.sum()
 }
 
-// Sum is the sum of x.
+// Sum is the sum of x, in 16 lanes.
 func Sum(x []float32) float32 {
 	var l lanes
 	for len(x) >= 16 {
@@ -47,7 +65,7 @@ func Sum(x []float32) float32 {
 	return l.sum()
 }
 
-// RMSInv is 1/sqrt(mean(x^2) + eps).
+// RMSInv is 1/sqrt(mean(x^2) + eps), the mean being Dot(x, x)/len(x).
 func RMSInv(x []float32, eps float32) float32 {
 	mean := Dot(x, x) / float32(len(x))
 	return 1 / float32(math.Sqrt(float64(mean+eps))) // a float32's root through float64 is correctly rounded
@@ -61,7 +79,7 @@ func Scale(dst, x []float32, k float32) {
 	}
 }
 
-// Mul multiplies x by y, element by element.
+// Mul multiplies x by y, element by element. y is at least as long as x.
 func Mul(x, y []float32) {
 	y = y[:len(x)]
 	for i, v := range y {
@@ -69,7 +87,7 @@ func Mul(x, y []float32) {
 	}
 }
 
-// Add adds y to x, element by element.
+// Add adds y to x, element by element. y is at least as long as x.
 func Add(x, y []float32) {
 	y = y[:len(x)]
 	for i, v := range y {
@@ -80,15 +98,6 @@ func Add(x, y []float32) {
 // AddScalar adds k to every element of x.
 func AddScalar(x []float32, k float32) {
 	for i := range x {
-		x[i] += k
+		x[i] += float32(k) // the caller's k may be a product, and this inlined
 	}
-}
-
-// largest is the largest |x[i]|, or NaN if x holds one.
-func largest(x []float32) float32 {
-	var top float32
-	for _, v := range x {
-		top = max(top, abs(v)) // max keeps a NaN
-	}
-	return top
 }

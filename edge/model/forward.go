@@ -53,7 +53,7 @@ func (s *Session) mixer(i int) {
 		t := min(max(neon.Softplus(dt[j]+l.dtBias[j]), h.DtMin), h.DtMax)
 		g := j / perGroup * dState
 		S := s.ssm[(i*nheads+j)*size:][:size] // (headdim, d_state)
-		neon.StateUpdate(s.y[j*headdim:][:headdim], S, x[j*headdim:][:headdim], B[g:][:dState], C[g:][:dState], neon.Exp(t*l.a[j]), t, l.d[j])
+		neon.StateUpdate(s.y[j*headdim:][:headdim], S, x[j*headdim:][:headdim], B[g:][:dState], C[g:][:dState], neon.Exp(float32(t*l.a[j])), t, l.d[j])
 	}
 
 	// out_proj(rmsnorm(y * silu(z)))

@@ -20,6 +20,8 @@ const (
 	maxBlock = 1536
 	// maxKb is the widest block that a file may name.
 	maxKb = 1 << 16
+
+	namePrefix = "bits-64x8-kb"
 )
 
 // Bits is the layout of a 1-bit matrix of Rows x Cols elements +1 and -1:
@@ -41,9 +43,10 @@ type Bits struct {
 	Kb         int // width of a column block, a multiple of 64
 }
 
-// BlockWidth is the width of column blocks that a writer takes for a matrix of cols columns:
+// BlockWidth is the width of column blocks that a writer takes for a matrix of cols columns, 1 at least:
 // ceil(cols/ceil(cols/1536)) rounded up to a multiple of 64.
 func BlockWidth(cols int) int {
+	cols = max(cols, 1)
 	blocks := (cols + maxBlock - 1) / maxBlock
 	return roundUp((cols + blocks - 1) / blocks)
 }
@@ -51,23 +54,23 @@ func BlockWidth(cols int) int {
 func roundUp(n int) int { return (n + 63) &^ 63 }
 
 // Name is the layout's name in a file. It says its parameters.
-func (l Bits) Name() string { return "bits-64x8-kb" + strconv.Itoa(l.Kb) }
+func (l Bits) Name() string { return namePrefix + strconv.Itoa(l.Kb) }
 
 // ParseBits is the layout of a name, for a matrix of that shape.
 func ParseBits(name string, rows, cols int) (Bits, error) {
-	l := Bits{Rows: rows, Cols: cols}
-	digits, ok := strings.CutPrefix(name, "bits-64x8-kb")
+	if rows < 1 || cols < 1 || rows > math.MaxInt32-63 || cols > math.MaxInt32-63 {
+		return Bits{}, fmt.Errorf("a matrix of %d x %d has no 1-bit layout: each is 1 to %d", rows, cols, math.MaxInt32-63)
+	}
+	digits, ok := strings.CutPrefix(name, namePrefix)
 	kb, err := strconv.ParseUint(digits, 10, 31)
 	if !ok || err != nil || strconv.FormatUint(kb, 10) != digits {
-		return l, fmt.Errorf("layout %q is not of the form bits-64x8-kbN", name)
+		return Bits{}, fmt.Errorf("layout %.64q is not of the form %sN; a newer program may know it", name, namePrefix)
 	}
-	if kb == 0 || kb%64 != 0 || kb > maxKb {
-		return l, fmt.Errorf("layout %q: the block width is not a multiple of 64 up to %d", name, maxKb)
+	// A block wider than the matrix would be a second name for the same bytes.
+	l := Bits{Rows: rows, Cols: cols, Kb: int(kb)}
+	if widest := min(l.PaddedCols(), maxKb); kb == 0 || kb%64 != 0 || l.Kb > widest {
+		return Bits{}, fmt.Errorf("layout %q: the block width is not a multiple of 64 up to %d, the widest for %d columns", name, widest, cols)
 	}
-	if rows < 1 || cols < 1 || rows > math.MaxInt32-63 || cols > math.MaxInt32-63 {
-		return l, fmt.Errorf("a matrix of %d x %d has no 1-bit layout", rows, cols)
-	}
-	l.Kb = int(kb)
 	return l, nil
 }
 
@@ -96,6 +99,7 @@ func (l Bits) Line(block, tile int) int {
 }
 
 // PackRows packs len(w)/Cols rows of weights from row on into dst, which has Bytes bytes and was zero: bit = not (w < 0).
+// It sets the bytes of these rows only, so that rows may come in any order; dst outlives all of them.
 func (l Bits) PackRows(dst []byte, row int, w []float32) {
 	for ; len(w) > 0; w = w[l.Cols:] {
 		tile, r := row/TileRows, row%TileRows

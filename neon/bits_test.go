@@ -1,0 +1,130 @@
+package neon
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"bimamba/neon/layout"
+)
+
+// shapes are matrices around every border: tiles, batches of tiles, groups of 4 and 8 columns, padding, column blocks.
+func shapes() (ls []layout.Bits) {
+	for _, rows := range []int{1, 63, 64, 65, 130} {
+		for _, cols := range []int{1, 3, 4, 5, 7, 8, 9, 63, 64, 65, 127, 129, 200, 256} {
+			for _, kb := range []int{64, 128, 192, 256} {
+				if kb <= (cols+63)/64*64 {
+					ls = append(ls, layout.Bits{Rows: rows, Cols: cols, Kb: kb})
+				}
+			}
+		}
+	}
+	for _, cols := range []int{1535, 1536, 1537, 3100} {
+		ls = append(ls, layout.Bits{Rows: 3, Cols: cols, Kb: layout.BlockWidth(cols)})
+	}
+	for _, rows := range []int{64*batchTiles - 1, 64 * batchTiles, 64*batchTiles + 1} {
+		ls = append(ls, layout.Bits{Rows: rows, Cols: 70, Kb: 64})
+	}
+	return ls
+}
+
+// bitKernel is either precision of the 1-bit product, and its oracle.
+type bitKernel struct {
+	name  string
+	run   func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int)
+	naive func(row, x []float32, l layout.Bits) float32
+}
+
+var bitKernels = []bitKernel{
+	{"lut16", func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int) {
+		lut := newLUT16(l.Cols)
+		lut.Build(x, l)
+		BitMatVec(dst, w, l, lut, tile0, tile1)
+	}, naiveLUT16Row},
+	{"exact", func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int) {
+		BitMatVecExact(dst, w, l, x, fresh(ExactScratch(l.Cols)), tile0, tile1)
+	}, naiveExactRow},
+}
+
+func TestBitMatVec(t *testing.T) {
+	for _, k := range bitKernels {
+		t.Run(k.name, func(t *testing.T) {
+			n := noise(1)
+			for _, l := range shapes() {
+				w := n.packed(l)
+				kinds := activations
+				if l.Rows > 1000 {
+					kinds = kinds[:1]
+				}
+				for _, a := range kinds {
+					x := make([]float32, l.Cols+1)[1:]
+					a.fill(&n, x)
+					ranges := [][2]int{{0, l.Tiles()}}
+					if a.name == "usual" {
+						ranges = append(ranges, [2]int{0, 0}, [2]int{1, l.Tiles()}, [2]int{0, 1}, [2]int{l.Tiles() - 1, l.Tiles()})
+					}
+					for _, tiles := range ranges {
+						dst := fresh(l.Rows + 70)
+						k.run(dst, w, l, x, tiles[0], tiles[1])
+						row := make([]float32, l.Cols)
+						compare(t, fmt.Sprintf("%+v, %s, tiles %d to %d", l, a.name, tiles[0], tiles[1]), dst, func(r int) float32 {
+							l.UnpackRow(row, w, r)
+							return k.naive(row, x, l)
+						}, tiles[0]*64, max(tiles[0]*64, min(tiles[1]*64, l.Rows)))
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestBitMatVecPrecision compares with the true product: kernels.md, section 1, gives the error to expect, relative to the root mean square of y.
+func TestBitMatVecPrecision(t *testing.T) {
+	limits := map[string]float64{"lut16": 3e-4, "exact": 2e-6}
+	for _, k := range bitKernels {
+		n := noise(2)
+		l := layout.Bits{Rows: 128, Cols: 2560, Kb: layout.BlockWidth(2560)}
+		w, x := n.packed(l), n.floats(l.Cols)
+		dst := fresh(l.Rows)
+		k.run(dst, w, l, x, 0, l.Tiles())
+		var diff, square float64
+		row := make([]float32, l.Cols)
+		for r, v := range dst {
+			l.UnpackRow(row, w, r)
+			var y float64
+			for i, s := range row {
+				y += float64(s) * float64(x[i])
+			}
+			diff += (float64(v) - y) * (float64(v) - y)
+			square += y * y
+		}
+		if rel := math.Sqrt(diff / square); rel > limits[k.name] {
+			t.Errorf("%s: relative error %.2g, limit %.2g", k.name, rel, limits[k.name])
+		}
+	}
+}
+
+// TestLUT16Reuse builds narrow tables where wide ones were, and refuses tables of another layout.
+func TestLUT16Reuse(t *testing.T) {
+	n := noise(3)
+	wide := layout.Bits{Rows: 64, Cols: 500, Kb: 128}
+	lut := newLUT16(wide.Cols)
+	lut.Build(n.floats(wide.Cols), wide)
+	l := layout.Bits{Rows: 64, Cols: 130, Kb: 64}
+	w, x := n.packed(l), n.floats(l.Cols)
+	lut.Build(x, l)
+	dst, row := fresh(l.Rows), make([]float32, l.Cols)
+	BitMatVec(dst, w, l, lut, 0, 1)
+	compare(t, "after a wider input", dst, func(r int) float32 {
+		l.UnpackRow(row, w, r)
+		return naiveLUT16Row(row, x, l)
+	}, 0, l.Rows)
+
+	defer func() {
+		if recover() == nil {
+			t.Error("tables of another block width were taken")
+		}
+	}()
+	l.Kb = 128
+	BitMatVec(dst, w, l, lut, 0, 1)
+}
