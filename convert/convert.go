@@ -51,7 +51,7 @@ type Options struct {
 	Card      *Card               // nil: kind base
 	Converter string              // program and version, for the provenance
 
-	// Progress, if not nil, is told the bytes of the blob written so far and in all.
+	// Progress, if not nil, is told the bytes of the tensors written so far and in all.
 	Progress func(done, total int64)
 }
 
@@ -92,7 +92,12 @@ func Convert(ctx context.Context, w Target, c Checkpoint, opt Options) (*Report,
 	if err != nil {
 		return nil, err
 	}
-	var done int64
+	var done, total int64
+	for i := range p.manifest.Sections {
+		for j := range p.manifest.Sections[i].Tensors {
+			total += int64(p.manifest.Sections[i].Tensors[j].Length)
+		}
+	}
 	for _, o := range p.outputs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -104,7 +109,7 @@ func Convert(ctx context.Context, w Target, c Checkpoint, opt Options) (*Report,
 		count := func(n int) {
 			done += int64(n)
 			if opt.Progress != nil {
-				opt.Progress(done, bw.Size())
+				opt.Progress(done, total)
 			}
 		}
 		if err := o.emit(ctx, &countingWriter{tw, count}); err != nil {

@@ -120,7 +120,7 @@ const (
 
 // Request is one generation. The session continues from where it stands.
 type Request struct {
-	Prompt    []uint32 // at least one token, unless the session has seen some
+	Prompt    []uint32 // at least one token
 	MaxTokens int
 	Sample    sample.Params
 	Stop      []string // beside the model's own
@@ -145,7 +145,7 @@ func (e *Engine) Generate(ctx context.Context, s *model.Session, req Request, em
 	if err := req.Sample.Validate(); err != nil {
 		return nil, err
 	}
-	if len(req.Prompt) == 0 && s.Pos() == 0 {
+	if len(req.Prompt) == 0 {
 		return nil, errors.New("the prompt is empty: there is nothing to continue")
 	}
 	sampler := sample.New(req.Sample, e.Tokens.Size())
