@@ -223,7 +223,7 @@ func (p *plan) warnOnce(text string) {
 	}
 }
 
-// pattern tells the three forms of FBI-Linear apart by the shape of wscale (bimamba.md).
+// pattern tells the three forms of FBI-Linear apart by the shape of wscale, as the code of its authors makes it (arXiv 2411.11843, section 3).
 func (p *plan) pattern(prefix string, rows, cols int64) (q memmap.Quant, scale, bias source.Tensor) {
 	s, ok := p.c.Tensor(prefix + "wscale")
 	if !ok {

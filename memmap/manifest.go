@@ -53,7 +53,7 @@ type Manifest struct {
 	Provenance Provenance `msg:"provenance"`
 }
 
-// Model holds the hyperparameters of a Mamba-2 (bimamba.md and arXiv 2405.21060 name them).
+// Model holds the hyperparameters of a Mamba-2 (the names are those of arXiv 2405.21060 and its code).
 type Model struct {
 	Family          string  `msg:"family"` // of the source: bimamba, mamba2, mamba2-hf; for people, not for arithmetic
 	DModel          uint32  `msg:"d_model"`

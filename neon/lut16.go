@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// lutTop is the largest entry of a table: entry + 8192 fits 14 bits, so that a vector kernel can hold its halves in two byte tables (kernels.md, section 1).
+	// lutTop is the largest entry of a table: entry + 8192 fits 14 bits, so that a vector kernel can hold its halves in two byte tables.
 	lutTop = 8064
 	// tiny is the input below which a block counts as zeros: the quotient lutTop/amax stays far from overflow.
 	tiny = 0x1p-100

@@ -6,7 +6,7 @@ import (
 )
 
 // forward feeds token id and writes the logits behind it if they are asked for.
-// (bimamba.md, "The model"; Mamba-2: arXiv 2405.21060, sections 7 and 9.)
+// (memmap/FORMAT.md, section 5; Mamba-2: arXiv 2405.21060, sections 7 and 9.)
 func (s *Session) forward(id uint32, logits []float32) {
 	m, h := s.m, &s.m.h
 	m.embedding.row(s.h, int(id)) // h (d_model)

@@ -16,7 +16,7 @@ const (
 	LineBytes = 64
 
 	// maxBlock is the widest column block that BlockWidth gives: its lookup tables (4 tables of 16 bytes for 8 columns) take
-	// 12 KiB, which stay in the first-level cache of every core beside the weights that stream through (kernels.md, section 1).
+	// 12 KiB, which stay in the first-level cache of every core beside the weights that stream through.
 	maxBlock = 1536
 	// maxKb is the widest block that a file may name.
 	maxKb = 1 << 16
