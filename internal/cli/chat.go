@@ -140,6 +140,9 @@ func (c *chat) answer(ctx context.Context, line string) error {
 		if first && c.system != "" {
 			text = c.eng.TurnPrompt(engine.System, c.system)
 		}
+		if !first {
+			text = c.eng.Manifest().Prompt.Turns.Assistant.Suffix // ends the answer before, whose end token was not fed
+		}
 		text += c.eng.TurnPrompt(engine.User, line)
 	default:
 		text = line

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -151,8 +150,7 @@ func generate(ctx context.Context, eng *engine.Engine, req *engine.Request, task
 }
 
 func (e *env) generateLines(ctx context.Context, eng *engine.Engine, def engine.Request, task string) error {
-	bw := bufio.NewWriter(e.stdout)
-	err := eachLine(e.stdin, "standard input", func(line []byte) error {
+	return eachLine(e.stdin, "standard input", func(line []byte) error {
 		row := struct {
 			Prompt    *string `json:"prompt"`
 			MaxTokens int     `json:"max_tokens"`
@@ -173,7 +171,7 @@ func (e *env) generateLines(ctx context.Context, eng *engine.Engine, def engine.
 		if err != nil {
 			return err
 		}
-		return writeJSON(bw, struct {
+		return writeJSON(e.stdout, struct {
 			Prompt string              `json:"prompt"`
 			Text   string              `json:"text"`
 			Tokens int                 `json:"tokens"`
@@ -181,5 +179,4 @@ func (e *env) generateLines(ctx context.Context, eng *engine.Engine, def engine.
 			Finish engine.FinishReason `json:"finish_reason"`
 		}{*row.Prompt, res.Text, len(res.IDs), append([]uint32{}, res.IDs...), res.FinishReason})
 	})
-	return errors.Join(err, bw.Flush())
 }
