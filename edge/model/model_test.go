@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -17,6 +18,7 @@ import (
 	"testing"
 
 	"bimamba/convert"
+	"bimamba/convert/synth"
 	"bimamba/internal/testmodel"
 	"bimamba/memmap"
 	"bimamba/neon/layout"
@@ -294,4 +296,47 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
+}
+
+// TestSynth runs a random model for a while: its states stay normal numbers of ordinary size.
+func TestSynth(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: 20 million random weights; runs without -short")
+	}
+	ck, err := synth.New("assistant", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "synth.bimamba"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := convert.Convert(context.Background(), f, ck, convert.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	blob, err := memmap.OpenFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	m := openModel(t, blob, Options{})
+	s := m.Session(0)
+	if err := s.Prefill(sequence(500, int(m.h.VocabSize)), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range [][]float32{s.ssm, s.conv, s.h} {
+		var sum float64
+		for i, x := range v {
+			if x-x != 0 || x != 0 && math.Abs(float64(x)) < 0x1p-126 {
+				t.Fatalf("element %d is %v", i, x)
+			}
+			sum += float64(x) * float64(x)
+		}
+		if rms := math.Sqrt(sum / float64(len(v))); rms < 1e-3 || rms > 1e3 {
+			t.Errorf("root mean square %v", rms)
+		} else {
+			t.Logf("root mean square %.3g", rms)
+		}
+	}
 }
