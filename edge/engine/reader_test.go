@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"bimamba/convert"
+	"bimamba/convert/tokenizer"
+	"bimamba/edge/model"
+	"bimamba/edge/token"
+	"bimamba/internal/testmodel"
+	"bimamba/memmap"
+)
+
+// reader runs the independent reader of the format, which somebody wrote in Python who had seen nothing but FORMAT.md.
+func reader(t *testing.T, command, file, stdin string) []byte {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not here")
+	}
+	cmd := exec.Command(python, filepath.Join(testmodel.Root(), "memmap", "testdata", "reader", "read_bimamba.py"), command, file)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", command, file, err, stderr.String())
+	}
+	return out
+}
+
+// TestIndependentReader has the reader that was written from FORMAT.md alone come to the same tokens, texts and logits.
+func TestIndependentReader(t *testing.T) {
+	slow(t)
+	t.Run("check", func(t *testing.T) {
+		if out := reader(t, "check", testmodel.Default(t).Name(), ""); !bytes.HasPrefix(out, []byte("ok 143 tensors")) {
+			t.Errorf("it says %q", out)
+		}
+	})
+	t.Run("tokens", func(t *testing.T) { testReaderTokens(t, testmodel.Default(t)) })
+	for _, dir := range []string{"golden/bimamba-row", "golden/bimamba-single", "golden/mamba2-hf-groups", "golden/mamba2-hf-sharded-bf16", "golden-own/bimamba-odd", "golden-own/statespaces-groups", "golden-own/hf-odd", "golden-own/bimamba-wide"} {
+		t.Run(dir, func(t *testing.T) {
+			blob := testmodel.Convert(t, filepath.Join(testmodel.Root(), "testdata", dir), convert.Options{})
+			m, err := model.Open(blob, model.Options{Precision: model.Exact})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			ids := []uint32{1, 5, 2, 60, 7}
+			logits := make([]float32, m.Hyper().VocabSize)
+			if err := m.Session(0).Prefill(ids, logits); err != nil {
+				t.Fatal(err)
+			}
+			line, err := json.Marshal(ids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []float64
+			if err := json.Unmarshal(reader(t, "logits", blob.Name(), string(line)+"\n"), &want); err != nil {
+				t.Fatal(err)
+			}
+			if len(want) != len(logits) {
+				t.Fatalf("%d logits, not %d", len(want), len(logits))
+			}
+			var d, n float64
+			for i, w := range want {
+				d += (float64(logits[i]) - w) * (float64(logits[i]) - w)
+				n += w * w
+			}
+			if e := math.Sqrt(d / n); !(e < 1e-5) {
+				t.Errorf("relative L2 %.3g", e)
+			}
+		})
+	}
+}
+
+// testReaderTokens encodes and decodes the texts of tokens-dev.json with both.
+func testReaderTokens(t *testing.T, blob *memmap.File) {
+	b, err := os.ReadFile(filepath.Join(testmodel.Root(), "testdata", "tokens-dev.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct{ Text string }
+	if err := json.Unmarshal(b, &rows); err != nil {
+		t.Fatal(err)
+	}
+	tok, err := token.Open(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts, lists bytes.Buffer
+	var ids [][]uint32
+	for _, r := range rows {
+		ids = append(ids, tok.Encode([]uint32{}, r.Text))
+		for _, x := range []struct {
+			w *bytes.Buffer
+			v any
+		}{{&texts, r.Text}, {&lists, ids[len(ids)-1]}} {
+			if err := json.NewEncoder(x.w).Encode(x.v); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sc := bufio.NewScanner(bytes.NewReader(reader(t, "tokens", blob.Name(), texts.String())))
+	sc.Buffer(nil, 1<<24)
+	i := 0
+	for ; sc.Scan(); i++ {
+		var got []uint32
+		if err := json.Unmarshal(sc.Bytes(), &got); err != nil || !slices.Equal(got, ids[i]) {
+			t.Errorf("%q: it gives %v, we %v (%v)", rows[i].Text, got, ids[i], err)
+		}
+	}
+	if i != len(rows) {
+		t.Errorf("%d lines for %d texts", i, len(rows))
+	}
+	sc = bufio.NewScanner(bytes.NewReader(reader(t, "decode", blob.Name(), lists.String())))
+	sc.Buffer(nil, 1<<24)
+	for i = 0; sc.Scan(); i++ {
+		var got string
+		if err := json.Unmarshal(sc.Bytes(), &got); err != nil || got != tok.Decode(ids[i]) {
+			t.Errorf("%v: it gives %q, we %q (%v)", ids[i], got, tok.Decode(ids[i]), err)
+		}
+	}
+}
+
+// TestIndependentReaderSentencePiece does the same for a tokenizer over characters with byte fallback.
+func TestIndependentReaderSentencePiece(t *testing.T) {
+	slow(t)
+	tok, err := tokenizer.Load(testmodel.Shared(t, "tokenizers", "llama.tokenizer.model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Any model with rows enough carries it.
+	blob := convertWide(t, tok)
+	testReaderTokens(t, blob)
+}
+
+// convertWide makes a blob of a tiny model with a vocabulary as large as the tokenizer's.
+func convertWide(t *testing.T, tok *tokenizer.Compiled) *memmap.File {
+	t.Helper()
+	m := &memmap.Manifest{
+		Model: memmap.Model{Family: "mamba2", DModel: 1, NLayer: 1, DInner: 1, HeadDim: 1, NHeads: 1, DState: 1, NGroups: 1, DConv: 1, VocabSize: tok.Info.Size, NormEps: 1e-5, GatedNormGroups: 1, DtMax: 1, TieEmbeddings: true},
+		Kind:  memmap.KindBase, Prompt: memmap.Prompt{BOSID: -1}, Generation: memmap.Generation{TopP: 1, RepetitionPenalty: 1}, Tokenizer: &tok.Info,
+		Sections: []memmap.Section{{Name: memmap.TokenizerTable}},
+	}
+	for _, x := range tok.Tables {
+		m.Sections[0].Tensors = append(m.Sections[0].Tensors, memmap.Tensor{Name: x.Name, DType: x.DType, Shape: x.Shape})
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "t.bimamba"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w, err := memmap.NewWriter(f, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range tok.Tables {
+		tw, err := w.Tensor(memmap.TokenizerTable, x.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write(x.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	blob, err := memmap.OpenFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { blob.Close() })
+	return blob
+}

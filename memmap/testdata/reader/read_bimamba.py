@@ -1,0 +1,482 @@
+#!/usr/bin/env python3
+"""An independent reader of .bimamba files, written from FORMAT.md (version 1.0) alone.
+
+Standard library only, plain Python floats (float64); made to check a specification, not for speed.
+    read_bimamba.py check FILE     all checks of the format and all checksums
+    read_bimamba.py tokens FILE    stdin: JSON strings, one a line     -> JSON lists of token ids
+    read_bimamba.py decode FILE    stdin: JSON lists of ids            -> JSON strings
+    read_bimamba.py logits FILE    stdin: one JSON list of ids         -> JSON list of the logits behind the last
+"""
+import array, bisect, hashlib, json, math, mmap, operator, re, struct, sys, unicodedata
+
+MAGIC = bytes.fromhex("89424D420D0A1A0A")
+NONE32 = 0xFFFFFFFF
+SIZES = {"f32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "u32": 4}
+WHITE = frozenset([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
+                   0x2028, 0x2029, 0x202F, 0x205F, 0x3000])              # Unicode White_Space
+
+class Bad(Exception):
+    """The file (or the input) is not what the format allows."""
+def need(cond, what):
+    if not cond:
+        raise Bad(what)
+
+# -------- MessagePack
+class MsgPack:
+    """A MessagePack decoder with the limits of section 2; extension values come out as None."""
+    def __init__(self, data):
+        self.d, self.p = data, 0
+    def take(self, n):
+        need(n <= len(self.d) - self.p, "manifest: cut off")
+        self.p += n
+        return self.d[self.p - n:self.p]
+    def num(self, fmt):
+        return struct.unpack(">" + fmt, self.take(struct.calcsize(fmt)))[0]
+    def value(self, depth=0):
+        c = self.take(1)[0]
+        need(depth <= 32 and c != 0xC1, "manifest: no MessagePack, or nested too deeply")
+        if c < 0x80 or c >= 0xE0:
+            return (c ^ 0x80) - 0x80
+        if c < 0xC0:                                                         # fixmap, fixarray, fixstr
+            return self.map(c & 15, depth) if c < 0x90 else self.list(c & 15, depth) if c < 0xA0 else self.str(c & 31)
+        if c < 0xC4:
+            return (None, None, False, True)[c - 0xC0]
+        if c < 0xC7:
+            return self.take(self.num("BHI"[c - 0xC4]))                      # bin
+        if c < 0xCA or 0xD4 <= c <= 0xD8:                                    # ext
+            self.take(1 + (self.num("BHI"[c - 0xC7]) if c < 0xCA else 1 << (c - 0xD4)))
+            return None
+        if c < 0xD4:
+            return self.num("fdBHIQbhiq"[c - 0xCA])
+        n = self.num("BHIHIHI"[c - 0xD9])
+        return self.str(n) if c < 0xDC else self.list(n, depth) if c < 0xDE else self.map(n, depth)
+    def str(self, n):
+        return self.take(n).decode()                 # what is not UTF-8 raises a ValueError
+    def list(self, n, depth):
+        need(n <= 65536, "manifest: array of %d entries" % n)
+        return [self.value(depth + 1) for _ in range(n)]
+    def map(self, n, depth):
+        need(n <= 64, "manifest: map of %d entries" % n)
+        out = {}
+        for _ in range(n):
+            k = self.value(depth + 1)
+            need(isinstance(k, str) and k not in out, "manifest: key %r is no string, or stands twice" % (k,))
+            out[k] = self.value(depth + 1)
+        return out
+
+def up64(n):
+    return n + 63 & -64
+
+def get(m, key, kind):
+    """m[key] of a kind (int, float, str, bool, bytes, list, dict); absent: zero or empty."""
+    if key not in m:
+        return kind()
+    v = m[key]
+    v = float(v) if kind is float and type(v) is int else v
+    need(type(v) is kind, "manifest: %r is not of type %s" % (key, kind.__name__))
+    return v
+def ints(m, key):
+    v = get(m, key, list)
+    need(all(type(x) is int for x in v), "manifest: %r is not a list of integers" % key)
+    return v
+
+# -------- the file
+class Tensor:
+    """An entry of `tensors`; `where` names it in messages."""
+    def __init__(self, buf, section, m):
+        need(type(m) is dict, "manifest: a tensor is not a map")
+        self.buf, self.name = buf, get(m, "name", str)
+        self.where = section + "/" + self.name
+        self.dtype, self.layout, self.quant = (get(m, k, str) for k in ("dtype", "layout", "quant"))
+        self.shape, self.sha = ints(m, "shape"), get(m, "sha256", bytes)
+        self.offset, self.length = get(m, "offset", int), get(m, "length", int)
+        need(1 <= len(self.shape) <= 4 and min(self.shape) >= 1, self.where + ": bad shape")
+        self.count = math.prod(self.shape)
+        need(self.count < 1 << 60, self.where + ": shape overflows")
+    def known(self):
+        """Refuses a dtype or layout that this reader does not know, and a wrong length."""
+        m = re.fullmatch("bits-64x8-kb([1-9][0-9]{0,8})", self.layout) if self.dtype == "b1" else None
+        need(self.dtype in SIZES or self.dtype == "b1", "%s: unknown dtype %r" % (self.where, self.dtype))
+        self.kb = int(m.group(1)) if m else 0
+        need((m and self.kb % 64 == 0) if self.dtype == "b1" else self.layout == "",
+             "%s: unknown layout %r for dtype %s" % (self.where, self.layout, self.dtype))
+        need(self.dtype != "b1" or len(self.shape) == 2, self.where + ": b1 must have two dimensions")
+        want = self.count * SIZES[self.dtype] if not m else up64(self.shape[0]) * up64(self.shape[1]) // 8
+        need(self.length == want, "%s: length %d, must be %d" % (self.where, self.length, want))
+    def bytes(self):
+        return self.buf[self.offset:self.offset + self.length]
+    def values(self):
+        """All elements, row-major, as a sequence of numbers (not for b1)."""
+        raw = self.bytes()
+        if self.dtype == "u8":
+            return raw
+        if self.dtype == "f16":
+            return struct.unpack("<%de" % self.count, raw)
+        if self.dtype == "bf16":
+            raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
+        a = array.array({"f32": "f", "bf16": "f", "i8": "b", "u32": "I"}[self.dtype], raw)
+        if sys.byteorder == "big":
+            a.byteswap()
+        return a
+
+class File:
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            head = f.read(64)
+            need(len(head) == 64 and head[:8] == MAGIC, "not a .bimamba file (magic)")
+            major, self.minor, mlen, size = struct.unpack("<HHIQ", head[8:24])
+            need(major == 1, "major version %d, this reader knows 1" % major)
+            self.buf = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        need(size == len(self.buf), "file length %d, preamble says %d" % (len(self.buf), size))
+        need(head[24:32] == bytes(8), "reserved field is not zero")
+        need(mlen <= 16 << 20 and 64 + mlen <= size, "manifest length %d" % mlen)
+        raw = self.buf[64:64 + mlen]
+        need(hashlib.sha256(raw).digest() == head[32:], "the manifest does not match its SHA-256")
+        mp = MsgPack(raw)
+        self.man = mp.value()
+        need(type(self.man) is dict and mp.p == mlen, "the manifest is not one map")
+        self.read_model()
+        self.read_sections(64 + mlen)
+        tok = self.man.get("tokenizer")
+        need(type(tok) is dict or tok is None, "manifest: tokenizer is not a map")
+        need((tok is None) == ("tokenizer" not in self.sections), "tokenizer map and section: one without the other")
+    def read_model(self):
+        self.model = get(self.man, "model", dict)
+        for k in "d_model n_layer d_inner headdim nheads d_state ngroups d_conv vocab_size gated_norm_groups".split():
+            setattr(self, k, get(self.model, k, int))
+            need(getattr(self, k) >= 1, "model: %s is not at least 1" % k)
+        self.norm_eps, self.dt_min, self.dt_max = (get(self.model, k, float) for k in ("norm_eps", "dt_min", "dt_max"))
+        self.tied = get(self.model, "tie_embeddings", bool)
+        need(self.d_inner == self.nheads * self.headdim and self.nheads % self.ngroups == 0, "model: heads do not fit")
+        need(self.d_inner % self.gated_norm_groups == 0, "model: gated_norm_groups does not divide d_inner")
+    def read_sections(self, end):
+        self.sections, self.parts = {}, [(0, end)]
+        mine = {"tokenizer", "io"} | {"layers.%d" % i for i in range(self.n_layer)}
+        secs = get(self.man, "sections", list)
+        need(len(secs) <= 4096 and all(type(s) is dict for s in secs), "too many sections, or one is not a map")
+        for s in secs:
+            name, off, length, tensors = (get(s, k, t) for k, t in
+                                          (("name", str), ("offset", int), ("length", int), ("tensors", list)))
+            need(name not in self.sections, "section %r twice" % name)
+            need(off % 65536 == 0, "section %r: offset is not a multiple of 65536" % name)
+            need(end <= off <= off + length <= len(self.buf), "section %r: overlaps, or beyond the end of the file" % name)
+            need(len(tensors) <= 64, "section %r: too many tensors" % name)
+            end, pos, table = off + length, off, {}
+            for t in (Tensor(self.buf, name, m) for m in tensors):
+                need(t.name not in table, t.where + ": twice")
+                need(t.offset % 64 == 0, t.where + ": offset is not a multiple of 64")
+                need(pos <= t.offset <= t.offset + t.length <= end, t.where + ": overlaps, or lies outside its section")
+                if name in mine:                       # sections that are ignored may hold unknown dtypes
+                    t.known()
+                pos, table[t.name] = t.offset + t.length, t
+                self.parts.append((t.offset, pos))
+            self.sections[name] = table
+        need(end == len(self.buf), "the file does not end with its last section")
+    def tensor(self, sec, name, shape, dtypes=("f32",), optional=False):
+        t = self.sections.get(sec, {}).get(name)
+        need(t or optional, "%s/%s is missing" % (sec, name))
+        if t:
+            fits = len(shape) == len(t.shape) and all(a in (b, None) for a, b in zip(shape, t.shape))
+            need(fits and t.dtype in dtypes, "%s: %s %s, must be %s %s" % (t.where, t.dtype, t.shape, dtypes, shape))
+        return t
+    def vector(self, sec, name, n, optional=False):
+        t = self.tensor(sec, name, [n], optional=optional)
+        return None if t is None else list(t.values())
+    def check(self):
+        """Everything not checked on opening: checksums, zero bytes, all tensors of the model, the tokenizer."""
+        tensors = [t for table in self.sections.values() for t in table.values()]
+        for t in tensors:
+            need(hashlib.sha256(t.bytes()).digest() == t.sha, t.where + ": does not match its SHA-256")
+        for (_, a), (b, _) in zip(self.parts, self.parts[1:] + [(len(self.buf), 0)]):
+            need(not any(self.buf[a:b]), "bytes %d to %d belong to nothing and are not zero" % (a, b))
+        Model(self)
+        if self.man.get("tokenizer") is not None:
+            Tokenizer(self)
+        return len(tensors)
+
+# -------- matrices (sections 3 and 4)
+class Matrix:
+    def __init__(self, f, sec, name, rows, cols):
+        t = self.t = f.tensor(sec, name + ".weight", [rows, cols], ("f32", "f16", "bf16", "i8", "b1"))
+        ok = {"i8": ("row",), "b1": ("column", "row", "single")}.get(t.dtype, ("",))
+        need(t.quant in ok, "%s: quant %r with dtype %s" % (t.where, t.quant, t.dtype))
+        self.rows, self.cols = rows, cols
+        self.column, self.w = t.quant == "column", None if t.dtype == "b1" else t.values()
+        n = {"": 0, "row": rows, "column": cols, "single": 1}[t.quant]
+        self.scale = f.vector(sec, name + ".scale", n) if n else None
+        self.bias = f.vector(sec, name + ".bias", n) if t.dtype == "b1" else None
+        self.out_bias = f.vector(sec, name + ".out_bias", rows, True)
+    def row(self, o):
+        """Row o of W~; an i8 element is rounded to float32. A b1 element is found by the formula of section 3."""
+        c = self.cols
+        if self.t.dtype != "b1":
+            w = self.w[o * c:(o + 1) * c]
+            return list(w) if self.scale is None else list(array.array("f", [self.scale[o] * x for x in w]))
+        rows, padded, out = up64(self.rows), up64(c), []
+        for i in range(c):
+            cb = i // self.t.kb * self.t.kb
+            at = cb * rows // 8 + o // 64 * min(self.t.kb, padded - cb) * 8 + (i - cb) // 8 * 64 + o % 64
+            k = {"column": i, "row": o, "single": 0}[self.t.quant]
+            out.append(self.scale[k] * (1 if self.t.buf[self.t.offset + at] >> i % 8 & 1 else -1) + self.bias[k])
+        return out
+    def mul(self, u):
+        """W~ u."""
+        if self.t.dtype == "b1":
+            y = self.signs(scaled(u, self.scale if self.column else None))
+            if self.column:
+                add = sum(map(operator.mul, u, self.bias))
+                y = [v + add for v in y]
+            else:                                            # row, or single: one value for all rows
+                k, total = len(self.scale), sum(u)
+                y = [self.scale[o % k] * v + self.bias[o % k] * total for o, v in enumerate(y)]
+        else:
+            c = self.cols
+            y = scaled([sum(map(operator.mul, self.w[o * c:o * c + c], u)) for o in range(self.rows)], self.scale)
+        return y if self.out_bias is None else list(map(operator.add, y, self.out_bias))
+    def signs(self, u):
+        """The sums of +-u of every row, a group of 8 columns at a time through a table of its 256 sums."""
+        rows, cols = up64(self.rows), up64(self.cols)
+        u = u + [0.0] * (cols - self.cols)
+        data, at, y, tables = self.t.bytes(), 0, [0.0] * rows, []
+        for p in range(0, cols, 8):
+            t = [-sum(u[p:p + 8])]
+            for x in u[p:p + 8]:                     # the bit of x is above those that the table has so far
+                t += [v + 2 * x for v in t]
+            tables.append(t.__getitem__)
+        for cb in range(0, cols, self.t.kb):
+            for r in range(0, rows, 64):
+                acc = y[r:r + 64]
+                for look in tables[cb // 8:(cb + self.t.kb) // 8]:
+                    acc = list(map(operator.add, acc, map(look, data[at:at + 64])))
+                    at += 64
+                y[r:r + 64] = acc
+        return y[:self.rows]
+
+# -------- the model (section 5)
+def silu(v):
+    return v / (1 + math.exp(-v)) if v > -700 else 0.0
+def softplus(v):
+    return max(v, 0.0) + math.log1p(math.exp(-abs(v)))
+def scaled(v, w):
+    return v if w is None else list(map(operator.mul, v, w))
+
+class Layer:
+    def __init__(self, f, n):
+        self.f, sec, d = f, "layers.%d" % n, f.d_inner
+        ch = self.channels = d + 2 * f.ngroups * f.d_state
+        self.inp = Matrix(f, sec, "in_proj", d + ch + f.nheads, f.d_model)
+        self.norm = None if self.inp.column else f.vector(sec, "norm.weight", f.d_model)
+        w = f.tensor(sec, "conv.weight", [f.d_conv, ch]).values()
+        self.conv = [list(w[k * ch:k * ch + ch]) for k in range(f.d_conv)]
+        self.conv_bias = f.vector(sec, "conv.bias", ch, True) or [0.0] * ch
+        self.dt_bias, self.a, self.d = (f.vector(sec, k, f.nheads) for k in ("dt_bias", "A_log", "D"))
+        self.out = Matrix(f, sec, "out_proj", f.d_model, d)
+        self.out_norm = None if self.out.column else f.vector(sec, "mixer_norm.weight", d)
+        self.past = [[0.0] * ch for _ in range(f.d_conv)]            # oldest first
+        self.state = [[0.0] * f.d_state for _ in range(d)]           # one list for each channel of x
+    def step(self, h, norm):
+        f, d, ns = self.f, self.f.d_inner, self.f.d_state
+        y = self.inp.mul(scaled(norm(h), self.norm))
+        z, xbc, dts = y[:d], y[d:d + self.channels], y[d + self.channels:]
+        self.past = self.past[1:] + [xbc]
+        acc = self.conv_bias
+        for w, v in zip(self.conv, self.past):
+            acc = [a + b * c for a, b, c in zip(acc, w, v)]
+        xbc = [silu(v) for v in acc]
+        v = []                                                       # y, then y times silu(z)
+        for j in range(f.nheads):
+            g = d + j * f.ngroups // f.nheads * ns
+            b, c = xbc[g:g + ns], xbc[g + f.ngroups * ns:g + f.ngroups * ns + ns]
+            dt = min(max(softplus(dts[j] + self.dt_bias[j]), f.dt_min), f.dt_max)
+            decay = math.exp(-dt * math.exp(self.a[j]))
+            for i in range(j * f.headdim, (j + 1) * f.headdim):
+                k = dt * xbc[i]
+                s = self.state[i] = [decay * p + k * q for p, q in zip(self.state[i], b)]
+                v.append((sum(map(operator.mul, s, c)) + self.d[j] * xbc[i]) * silu(z[i]))
+        n = d // f.gated_norm_groups
+        v = [x for i in range(0, d, n) for x in norm(v[i:i + n])]
+        return list(map(operator.add, h, self.out.mul(scaled(v, self.out_norm))))
+
+class Model:
+    def __init__(self, f):
+        self.f = f
+        self.embedding = Matrix(f, "io", "embedding", f.vocab_size, f.d_model)
+        self.head = self.embedding if f.tied else Matrix(f, "io", "lm_head", f.vocab_size, f.d_model)
+        self.norm_f = f.vector("io", "norm_f.weight", f.d_model)
+        self.layers = [Layer(f, n) for n in range(f.n_layer)]
+    def norm(self, v):
+        k = 1 / math.sqrt(sum(x * x for x in v) / len(v) + self.f.norm_eps)
+        return [x * k for x in v]
+    def feed(self, ids):
+        """The logits behind the last of ids; may be called again to go on."""
+        need(ids and all(type(t) is int and 0 <= t < self.f.vocab_size for t in ids), "ids out of range, or none")
+        for t in ids:
+            h = self.embedding.row(t)
+            for layer in self.layers:
+                h = layer.step(h, self.norm)
+        return self.head.mul(scaled(self.norm(h), self.norm_f))
+
+# -------- the tokenizer (section 6)
+def category(c):
+    """'s' white space, 'L', 'N', 'M', or 'o'; a byte that is not UTF-8 (a lone surrogate here) is 'o'."""
+    k = unicodedata.category(c)[0]
+    return "s" if ord(c) in WHITE else k if k in "LNM" else "o"
+
+def split_gpt2(text):
+    kinds = ["o" if k == "M" else k for k in map(category, text)]
+    at, n = 0, len(text)
+    while at < n:
+        end = next((at + len(s) for s in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d") if text.startswith(s, at)), 0)
+        if not end:
+            i = at + (text[at] == " " and at + 1 < n and kinds[at + 1] != "s")
+            end = i
+            while end < n and kinds[end] == kinds[i]:
+                end += 1
+            if kinds[i] == "s" and end < n and end - at > 1:
+                end -= 1                                     # \s+(?!\S) leaves the last one to what follows
+        yield text[at:end]
+        at = end
+
+class Tokenizer:
+    def __init__(self, f):
+        m = f.man.get("tokenizer")
+        need(m is not None, "this model has no tokenizer")
+        flags = "prefix_unless trim_spaces byte_level byte_fallback ignore_merges fuse_unknown strip_prefix"
+        for keys, kind in (("size symbols unknown_id", int), ("normalizer split prefix", str), (flags, bool)):
+            for k in keys.split():
+                setattr(self, k, get(m, k, kind))
+        n = self.symbols
+        need(0 < self.size <= min(f.vocab_size, n) and -1 <= self.unknown_id < self.size, "tokenizer: bad size or id")
+        for k, known in (("normalizer", ["", "nfc"]), ("split", ["", "gpt2", "space"]),
+                         ("prefix", ["", "text", "first", "always"])):
+            need(getattr(self, k) in known, "tokenizer: unknown %s %r" % (k, getattr(self, k)))
+        def table(name, shape, dtype="u32", optional=True):
+            t = f.tensor("tokenizer", name, shape, (dtype,), optional)
+            return b"" if t is None else t.values()
+
+        self.bytes = table("bytes", [256], optional=not (self.byte_level or self.byte_fallback))
+        offsets, arena = table("offsets", [n + 1], optional=False), table("arena", [None], "u8")
+        types = table("types", [n], "u8", False)
+        start = table("merge_start", [n + 1]) or [0] * (n + 1)
+        merges, order, added = table("merges", [None, 3]), table("sorted", [None]), table("added", [None, 2])
+        for a, last, what in ((offsets, len(arena), "offsets"), (start, len(merges) // 3, "merge_start")):
+            need(a[0] == 0 and a[-1] == last and all(map(operator.le, a, a[1:])), "tokenizer: bad " + what)
+        for t, limit, what in ((merges[0::3], n, "merges"), (merges[2::3], n, "merges"), (order, n, "sorted"),
+                               ([s for s in self.bytes if s != NONE32], self.size, "bytes"),
+                               (added[0::2], self.size, "added")):
+            need(all(s < limit for s in t), "tokenizer: symbol out of range in " + what)
+        need(all((k == 6) == (s >= self.size) for s, k in enumerate(types)), "tokenizer: types of internal symbols")
+        self.text = [bytes(arena[offsets[s]:offsets[s + 1]]) for s in range(n)]
+        need(all(self.text[s] for s in added[0::2]), "tokenizer: an added token without text")
+        self.order, self.keys = order, [self.text[s] for s in order]
+        need(all(map(operator.le, self.keys, self.keys[1:])), "tokenizer: sorted is not ascending")
+        self.merges = {}                                     # (left, right): (rank, result)
+        for s in range(n):
+            for i in range(start[s], start[s + 1]):
+                need(i == start[s] or merges[3 * i - 3] < merges[3 * i], "tokenizer: merges are not ascending")
+                self.merges[s, merges[3 * i]] = tuple(merges[3 * i + 1:3 * i + 3])
+        # texts are str in which a byte that is not UTF-8 is a lone surrogate (Python's surrogateescape)
+        self.added = [(self.text[s].decode("utf-8", "surrogateescape"), s, k) for s, k in zip(added[0::2], added[1::2])]
+    def lookup(self, raw):
+        i = bisect.bisect_left(self.keys, raw)
+        return self.order[i] if i < len(self.keys) and self.keys[i] == raw else NONE32
+    def cut(self, text, tokens):
+        """Steps 4 and 5: the stretches (str) and token ids (int) of a text, in order."""
+        out, done, at = [], 0, 0
+        def joins(i):
+            return 0 <= i < len(text) and (text[i] == "_" or category(text[i]) in "LNM")
+        while at < len(text):
+            for s, token, flags in tokens:
+                if text.startswith(s, at) and not (flags & 8 and (joins(at - 1) or joins(at + len(s)))):
+                    left, right = at, at + len(s)
+                    while flags & 2 and left > done and ord(text[left - 1]) in WHITE:
+                        left -= 1
+                    while flags & 4 and right < len(text) and ord(text[right]) in WHITE:
+                        right += 1
+                    out += [text[done:left], token]
+                    done = at = right
+                    break
+            else:
+                at += 1
+        return [x for x in out + [text[done:]] if x != ""]
+    def encode(self, text):
+        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+        if not self.byte_level:
+            text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else " " if c == "\u2581" else c for c in text)
+        if self.trim_spaces:
+            text = " ".join(x for x in text.split(" ") if x)
+        if not text:
+            return []
+        if self.prefix == "text":
+            text = self.spaced(text)
+        first, second = ([a for a in self.added if a[2] & 16 == k] for k in (0, 16))
+        parts, ids = [], []
+        for p in self.cut(text, first):
+            parts += [p] if type(p) is int else self.cut(unicodedata.normalize("NFC", p) if self.normalizer else p, second)
+        for p in parts:
+            if type(p) is int:
+                ids.append(p)
+                continue
+            p = self.spaced(p) if self.prefix == "always" or self.prefix == "first" and not ids else p
+            for word in self.words(p):
+                ids += self.encode_word(word)
+        return ids
+    def spaced(self, text):
+        return text if self.prefix_unless and text.startswith(" ") else " " + text
+    def words(self, text):
+        if self.split == "gpt2":
+            return list(split_gpt2(text))
+        if self.split == "space":
+            cuts = [0] + [i for i in range(1, len(text)) if text[i] == " "] + [len(text)]
+            return [text[a:b] for a, b in zip(cuts, cuts[1:])]
+        return [text]
+    def encode_word(self, word):
+        raw = word.encode("utf-8", "surrogateescape")
+        if self.ignore_merges and self.lookup(raw) < self.size:
+            return [self.lookup(raw)]
+        items = [(self.bytes[b], bytes([b])) for b in raw] if self.byte_level else [
+            (self.lookup(c.encode()), c.encode()) for c in word]
+        while True:
+            pairs = [(self.merges.get((a[0], b[0])), i) for i, (a, b) in enumerate(zip(items, items[1:]))]
+            pairs = [(m[0], i, m[1]) for m, i in pairs if m]
+            if not pairs:
+                break
+            _, i, s = min(pairs)                             # the lowest rank, then the leftmost
+            items[i:i + 2] = [(s, items[i][1] + items[i + 1][1])]
+        ids, was = [], False                                 # was: the one before was unknown
+        for s, raw in items:
+            unknown = False
+            if s < self.size:
+                ids.append(s)
+            elif self.byte_fallback and all(self.bytes[b] != NONE32 for b in raw):
+                ids += [self.bytes[b] for b in raw]
+            else:
+                unknown = True
+                ids += [self.unknown_id] if self.unknown_id >= 0 and not (was and self.fuse_unknown) else []
+            was = unknown
+        return ids
+    def decode(self, ids):
+        need(all(type(t) is int and 0 <= t < self.size for t in ids), "ids out of range")
+        raw = b"".join(self.text[t] for t in ids)
+        raw = raw[1:] if self.strip_prefix and raw[:1] == b" " else raw
+        if not self.byte_fallback:
+            return raw.decode("utf-8", "replace")
+        return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in raw.decode("utf-8", "surrogateescape"))
+
+def main(argv):
+    need(len(argv) == 3 and argv[1] in ("check", "tokens", "decode", "logits"), "usage: check|tokens|decode|logits FILE")
+    f = File(argv[2])
+    if argv[1] == "check":
+        print("ok %d tensors" % f.check())
+    elif argv[1] == "logits":
+        print(json.dumps(Model(f).feed(json.loads(sys.stdin.readline()))))
+    else:
+        act = Tokenizer(f).encode if argv[1] == "tokens" else Tokenizer(f).decode
+        for line in sys.stdin:
+            print(json.dumps(act(json.loads(line))))
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv)
+    except (Bad, OSError, ValueError, ArithmeticError) as e:
+        sys.exit("read_bimamba: %s" % e)
