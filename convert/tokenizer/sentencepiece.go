@@ -35,12 +35,12 @@ type piece struct {
 
 // spModel is what is read of a ModelProto.
 type spModel struct {
-	pieces                         []piece
-	modelType                      uint64
-	byteFallback, suffix           bool
-	unk, bos, eos                  int64
-	charsmap                       bool
-	dummyPrefix, trimSpaces, spell bool
+	pieces                          []piece
+	modelType                       uint64
+	byteFallback, suffix            bool
+	unk, bos, eos                   int64
+	charsmap                        bool
+	dummyPrefix, trimSpaces, escape bool
 }
 
 // fields calls fn with every field of a message: v of a varint or fixed32, b of bytes.
@@ -78,7 +78,7 @@ func fields(msg []byte, fn func(num protowire.Number, v uint64, b []byte) error)
 
 // parseSentencePiece reads a ModelProto.
 func parseSentencePiece(raw []byte) (*spModel, error) {
-	m := &spModel{modelType: 1, unk: 0, bos: 1, eos: 2, dummyPrefix: true, trimSpaces: true, spell: true}
+	m := &spModel{modelType: 1, unk: 0, bos: 1, eos: 2, dummyPrefix: true, trimSpaces: true, escape: true}
 	id := func(v uint64) int64 { return int64(int32(uint32(v))) }
 	err := fields(raw, func(num protowire.Number, _ uint64, b []byte) error {
 		switch num {
@@ -127,7 +127,7 @@ func parseSentencePiece(raw []byte) (*spModel, error) {
 				case 4:
 					m.trimSpaces = v != 0
 				case 5:
-					m.spell = v != 0
+					m.escape = v != 0
 				}
 				return nil
 			})
@@ -153,7 +153,7 @@ func compileSentencePiece(raw []byte) (*Compiled, error) {
 		return nil, errors.New("treat_whitespace_as_suffix is not supported")
 	case m.charsmap:
 		return nil, errors.New("a normalizer with character maps (nmt_nfkc and the like) is not supported; only identity is")
-	case !m.spell:
+	case !m.escape:
 		return nil, errors.New("escape_whitespaces = false is not supported")
 	}
 	b := newBuilder()

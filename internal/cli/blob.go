@@ -72,23 +72,24 @@ func precisionFlag(c *cobra.Command) *string {
 	return c.Flags().String("precision", "lut16", "arithmetic of the matrices: lut16 (exact integer sums) or exact (float32 sums)")
 }
 
-// openEngine maps FILE and binds its model. Close the engine, then the blob.
-func openEngine(name, precision string, sessions int) (*engine.Engine, *memmap.File, error) {
+// withEngine maps FILE, binds its model and calls fn with it.
+func withEngine(name, precision string, sessions int, fn func(*engine.Engine) error) error {
 	p, err := model.ParsePrecision(precision)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--%w", err)
+		return fmt.Errorf("--%w", err)
 	}
 	f, err := openBlob(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w (the built-in model is called %q)", err, defaultName)
 		}
-		return nil, nil, err
+		return err
 	}
+	defer f.Close()
 	e, err := engine.Open(f, model.Options{Precision: p, Sessions: sessions})
 	if err != nil {
-		f.Close()
-		return nil, nil, err
+		return err
 	}
-	return e, f, nil
+	defer e.Close()
+	return fn(e)
 }

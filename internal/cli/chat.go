@@ -36,29 +36,25 @@ func (e *env) chatCmd() *cobra.Command {
 	c.Flags().StringVar(&task, "task", "", "task of an intent model (default: its first)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print answers as JSON lines")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		eng, f, err := openEngine(args[0], *precision, 1)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		defer eng.Close()
-		req, err := s.request(eng)
-		if err != nil {
-			return err
-		}
-		ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: isTerminal(e.stdin) && !asJSON}
-		if eng.Manifest().Kind == memmap.KindIntent && task == "" {
-			task = eng.Manifest().Tasks[0].Name
-		}
-		if system != "" && eng.Manifest().Kind != memmap.KindInstruct {
-			return fmt.Errorf("--system: %s is of kind %s, which has no system turn", args[0], eng.Manifest().Kind)
-		}
-		if task != "" {
-			if err := ch.setTask(task); err != nil {
+		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
+			req, err := s.request(eng)
+			if err != nil {
 				return err
 			}
-		}
-		return ch.run(c.Context())
+			ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: isTerminal(e.stdin) && !asJSON}
+			if eng.Manifest().Kind == memmap.KindIntent && task == "" {
+				task = eng.Manifest().Tasks[0].Name
+			}
+			if system != "" && eng.Manifest().Kind != memmap.KindInstruct {
+				return fmt.Errorf("--system: %s is of kind %s, which has no system turn", args[0], eng.Manifest().Kind)
+			}
+			if task != "" {
+				if err := ch.setTask(task); err != nil {
+					return err
+				}
+			}
+			return ch.run(c.Context())
+		})
 	}
 	return c
 }

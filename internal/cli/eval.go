@@ -64,13 +64,11 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 		if limit > 0 {
 			rows = rows[:min(limit, len(rows))]
 		}
-		eng, blob, err := openEngine(args[0], *precision, threads)
-		if err != nil {
+		var texts []string
+		err = withEngine(args[0], *precision, threads, func(eng *engine.Engine) (err error) {
+			texts, err = e.runRows(c.Context(), eng, rows, threads, maxTokens, outputs != "")
 			return err
-		}
-		defer blob.Close()
-		defer eng.Close()
-		texts, err := e.runRows(c.Context(), eng, rows, threads, maxTokens, outputs != "")
+		})
 		if err != nil {
 			return err
 		}

@@ -97,40 +97,41 @@ With --jsonl standard input holds lines {"prompt":...,"max_tokens":...,"task":..
 	c.Flags().BoolVar(&jsonl, "jsonl", false, "read prompts from standard input and print results, as JSON lines")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, with times and counts")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		eng, f, err := openEngine(args[0], *precision, 1)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		defer eng.Close()
-		req, err := s.request(eng)
-		if err != nil {
-			return err
-		}
-		if jsonl {
-			return e.generateLines(c.Context(), eng, req, task)
-		}
-		emit := func(text string) error { _, err := io.WriteString(e.stdout, text); return err }
-		if asJSON {
-			emit = nil
-		}
-		res, err := generate(c.Context(), eng, &req, task, prompt, emit)
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return writeJSON(e.stdout, map[string]any{
-				"prompt": prompt, "text": res.Text, "tokens": len(res.IDs), "ids": append([]uint32{}, res.IDs...), "finish_reason": res.FinishReason,
-				"prompt_tokens": len(req.Prompt), "prefill_tokens_per_s": perSecond(len(req.Prompt), res.Prefill), "decode_tokens_per_s": perSecond(len(res.IDs), res.Decode),
-				"peak_rss_bytes": peakRSS(),
-			})
-		}
-		fmt.Fprintln(e.stdout)
-		fmt.Fprintf(e.stderr, "prefill %d tokens, %.1f tokens/s; decode %d tokens, %.1f tokens/s; peak memory %s\n",
-			len(req.Prompt), perSecond(len(req.Prompt), res.Prefill), len(res.IDs), perSecond(len(res.IDs), res.Decode), mega(peakRSS()))
-		return nil
+		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
+			req, err := s.request(eng)
+			switch {
+			case err != nil:
+				return err
+			case jsonl:
+				return e.generateLines(c.Context(), eng, req, task)
+			}
+			return e.generateOne(c.Context(), eng, req, task, prompt, asJSON)
+		})
 	}
 	return c
+}
+
+// generateOne prints the continuation of one prompt.
+func (e *env) generateOne(ctx context.Context, eng *engine.Engine, req engine.Request, task, prompt string, asJSON bool) error {
+	emit := func(text string) error { _, err := io.WriteString(e.stdout, text); return err }
+	if asJSON {
+		emit = nil
+	}
+	res, err := generate(ctx, eng, &req, task, prompt, emit)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(e.stdout, map[string]any{
+			"prompt": prompt, "text": res.Text, "tokens": len(res.IDs), "ids": append([]uint32{}, res.IDs...), "finish_reason": res.FinishReason,
+			"prompt_tokens": len(req.Prompt), "prefill_tokens_per_s": perSecond(len(req.Prompt), res.Prefill), "decode_tokens_per_s": perSecond(len(res.IDs), res.Decode),
+			"peak_rss_bytes": peakRSS(),
+		})
+	}
+	fmt.Fprintln(e.stdout)
+	fmt.Fprintf(e.stderr, "prefill %d tokens, %.1f tokens/s; decode %d tokens, %.1f tokens/s; peak memory %s\n",
+		len(req.Prompt), perSecond(len(req.Prompt), res.Prefill), len(res.IDs), perSecond(len(res.IDs), res.Decode), mega(peakRSS()))
+	return nil
 }
 
 // generate runs one prompt from an empty state. It sets req.Prompt.

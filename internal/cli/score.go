@@ -63,12 +63,6 @@ FILE's own tokenizer is used; "-" reads standard input.`,
 	c.Flags().BoolVar(&force, "force", false, "replace the file of --logits if it exists")
 	c.Flags().Bool("json", true, "the output is JSON lines always")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		eng, f, err := openEngine(args[0], *precision, 1)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		defer eng.Close()
 		name := ids + text
 		in := io.Reader(e.stdin)
 		if name == "-" {
@@ -81,11 +75,13 @@ FILE's own tokenizer is used; "-" reads standard input.`,
 			defer file.Close()
 			in = file
 		}
-		s := &scorer{ctx: c.Context(), session: eng.Model.Session(0), logits: make([]float32, eng.Model.Hyper().VocabSize)}
-		if text != "" {
-			return e.scoreText(s, eng, in, window)
-		}
-		return e.scoreIDs(s, in, name, logits, force)
+		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
+			s := &scorer{ctx: c.Context(), session: eng.Model.Session(0), logits: make([]float32, eng.Model.Hyper().VocabSize)}
+			if text != "" {
+				return e.scoreText(s, eng, in, window)
+			}
+			return e.scoreIDs(s, in, name, logits, force)
+		})
 	}
 	return c
 }
