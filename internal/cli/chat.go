@@ -41,7 +41,7 @@ func (e *env) chatCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: isTerminal(e.stdin) && !asJSON}
+			ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: e.typed && !asJSON}
 			if eng.Manifest().Kind == memmap.KindIntent && task == "" {
 				task = eng.Manifest().Tasks[0].Name
 			}

@@ -22,16 +22,16 @@ type env struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	typed  bool // a person types on stdin
 }
 
 // Main runs the command line args and returns the exit status: 0, 1 for a failure, 2 for a wrong call.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	e := &env{stdin, stdout, stderr}
+	e := &env{newInterruptible(ctx, stdin), stdout, stderr, isTerminal(stdin)}
 	root := e.root()
 	root.SetArgs(args)
-	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
