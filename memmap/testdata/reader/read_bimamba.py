@@ -12,8 +12,7 @@ import array, bisect, hashlib, json, math, mmap, operator, re, struct, sys, unic
 MAGIC = bytes.fromhex("89424D420D0A1A0A")
 NONE32 = 0xFFFFFFFF
 SIZES = {"f32": 4, "f16": 2, "bf16": 2, "i8": 1, "u8": 1, "u32": 4}
-WHITE = frozenset([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
-                   0x2028, 0x2029, 0x202F, 0x205F, 0x3000])              # Unicode White_Space
+WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 
 class Bad(Exception):
     """The file (or the input) is not what the format allows."""
@@ -23,7 +22,7 @@ def need(cond, what):
 
 # -------- MessagePack
 class MsgPack:
-    """A MessagePack decoder with the limits of section 2; extension values come out as None."""
+    """A MessagePack decoder with the limits of section 2; extension values come out as None, bad UTF-8 is a ValueError."""
     def __init__(self, data):
         self.d, self.p = data, 0
     def take(self, n):
@@ -38,20 +37,21 @@ class MsgPack:
         if c < 0x80 or c >= 0xE0:
             return (c ^ 0x80) - 0x80
         if c < 0xC0:                                                         # fixmap, fixarray, fixstr
-            return self.map(c & 15, depth) if c < 0x90 else self.list(c & 15, depth) if c < 0xA0 else self.str(c & 31)
-        if c < 0xC4:
+            n = c & (31 if c >= 0xA0 else 15)
+        elif c < 0xC4:
             return (None, None, False, True)[c - 0xC0]
-        if c < 0xC7:
-            return self.take(self.num("BHI"[c - 0xC4]))                      # bin
-        if c < 0xCA or 0xD4 <= c <= 0xD8:                                    # ext
+        elif c < 0xC7:                                                       # bin
+            return self.take(self.num("BHI"[c - 0xC4]))
+        elif c < 0xCA or 0xD4 <= c <= 0xD8:                                  # ext
             self.take(1 + (self.num("BHI"[c - 0xC7]) if c < 0xCA else 1 << (c - 0xD4)))
             return None
-        if c < 0xD4:
+        elif c < 0xD4:
             return self.num("fdBHIQbhiq"[c - 0xCA])
-        n = self.num("BHIHIHI"[c - 0xD9])
-        return self.str(n) if c < 0xDC else self.list(n, depth) if c < 0xDE else self.map(n, depth)
-    def str(self, n):
-        return self.take(n).decode()                 # what is not UTF-8 raises a ValueError
+        else:
+            n = self.num("BHIHIHI"[c - 0xD9])
+        if 0xA0 <= c < 0xC0 or 0xD9 <= c < 0xDC:
+            return self.take(n).decode()
+        return self.list(n, depth) if 0x90 <= c < 0xA0 or 0xDC <= c < 0xDE else self.map(n, depth)
     def list(self, n, depth):
         need(n <= 65536, "manifest: array of %d entries" % n)
         return [self.value(depth + 1) for _ in range(n)]
@@ -66,18 +66,12 @@ class MsgPack:
 
 def up64(n):
     return n + 63 & -64
-
 def get(m, key, kind):
     """m[key] of a kind (int, float, str, bool, bytes, list, dict); absent: zero or empty."""
     if key not in m:
         return kind()
-    v = m[key]
-    v = float(v) if kind is float and type(v) is int else v
+    v = float(m[key]) if kind is float and type(m[key]) is int else m[key]
     need(type(v) is kind, "manifest: %r is not of type %s" % (key, kind.__name__))
-    return v
-def ints(m, key):
-    v = get(m, key, list)
-    need(all(type(x) is int for x in v), "manifest: %r is not a list of integers" % key)
     return v
 
 # -------- the file
@@ -88,9 +82,9 @@ class Tensor:
         self.buf, self.name = buf, get(m, "name", str)
         self.where = section + "/" + self.name
         self.dtype, self.layout, self.quant = (get(m, k, str) for k in ("dtype", "layout", "quant"))
-        self.shape, self.sha = ints(m, "shape"), get(m, "sha256", bytes)
+        self.shape, self.sha = get(m, "shape", list), get(m, "sha256", bytes)
         self.offset, self.length = get(m, "offset", int), get(m, "length", int)
-        need(1 <= len(self.shape) <= 4 and min(self.shape) >= 1, self.where + ": bad shape")
+        need(1 <= len(self.shape) <= 4 and all(type(n) is int and n >= 1 for n in self.shape), self.where + ": bad shape")
         self.count = math.prod(self.shape)
         need(self.count < 1 << 60, self.where + ": shape overflows")
     def known(self):
@@ -108,10 +102,8 @@ class Tensor:
     def values(self):
         """All elements, row-major, as a sequence of numbers (not for b1)."""
         raw = self.bytes()
-        if self.dtype == "u8":
-            return raw
-        if self.dtype == "f16":
-            return struct.unpack("<%de" % self.count, raw)
+        if self.dtype in ("u8", "f16"):
+            return raw if self.dtype == "u8" else struct.unpack("<%de" % self.count, raw)
         if self.dtype == "bf16":
             raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
         a = array.array({"f32": "f", "bf16": "f", "i8": "b", "u32": "I"}[self.dtype], raw)
@@ -132,35 +124,35 @@ class File:
         need(mlen <= 16 << 20 and 64 + mlen <= size, "manifest length %d" % mlen)
         raw = self.buf[64:64 + mlen]
         need(hashlib.sha256(raw).digest() == head[32:], "the manifest does not match its SHA-256")
-        mp = MsgPack(raw)
-        self.man = mp.value()
-        need(type(self.man) is dict and mp.p == mlen, "the manifest is not one map")
+        unpacker = MsgPack(raw)
+        self.man = unpacker.value()
+        need(type(self.man) is dict and unpacker.p == mlen, "the manifest is not one map")
         self.read_model()
         self.read_sections(64 + mlen)
         tok = self.man.get("tokenizer")
-        need(type(tok) is dict or tok is None, "manifest: tokenizer is not a map")
+        need(tok is None or type(tok) is dict, "manifest: tokenizer is not a map")
         need((tok is None) == ("tokenizer" not in self.sections), "tokenizer map and section: one without the other")
     def read_model(self):
-        self.model = get(self.man, "model", dict)
-        for k in "d_model n_layer d_inner headdim nheads d_state ngroups d_conv vocab_size gated_norm_groups".split():
-            setattr(self, k, get(self.model, k, int))
-            need(getattr(self, k) >= 1, "model: %s is not at least 1" % k)
-        self.norm_eps, self.dt_min, self.dt_max = (get(self.model, k, float) for k in ("norm_eps", "dt_min", "dt_max"))
-        self.tied = get(self.model, "tie_embeddings", bool)
-        need(self.d_inner == self.nheads * self.headdim and self.nheads % self.ngroups == 0, "model: heads do not fit")
-        need(self.d_inner % self.gated_norm_groups == 0, "model: gated_norm_groups does not divide d_inner")
+        m = get(self.man, "model", dict)
+        keys = "d_model n_layer d_inner headdim nheads d_state ngroups d_conv vocab_size gated_norm_groups"
+        for k in keys.split():
+            setattr(self, k, get(m, k, int))
+            need(1 <= getattr(self, k) < 1 << 32, "model: %s is not at least 1" % k)
+        need(self.n_layer <= 4096, "model: more layers than sections")
+        self.norm_eps, self.dt_min, self.dt_max = (get(m, k, float) for k in ("norm_eps", "dt_min", "dt_max"))
+        self.tied = get(m, "tie_embeddings", bool)
+        need(self.d_inner == self.nheads * self.headdim and self.nheads % self.ngroups == 0
+             and self.d_inner % self.gated_norm_groups == 0, "model: heads or groups do not fit")
     def read_sections(self, end):
         self.sections, self.parts = {}, [(0, end)]
         mine = {"tokenizer", "io"} | {"layers.%d" % i for i in range(self.n_layer)}
         secs = get(self.man, "sections", list)
         need(len(secs) <= 4096 and all(type(s) is dict for s in secs), "too many sections, or one is not a map")
         for s in secs:
-            name, off, length, tensors = (get(s, k, t) for k, t in
-                                          (("name", str), ("offset", int), ("length", int), ("tensors", list)))
-            need(name not in self.sections, "section %r twice" % name)
+            name, off, length, tensors = map(get, [s] * 4, ("name", "offset", "length", "tensors"), (str, int, int, list))
+            need(name not in self.sections and len(tensors) <= 64, "section %r: twice, or too many tensors" % name)
             need(off % 65536 == 0, "section %r: offset is not a multiple of 65536" % name)
             need(end <= off <= off + length <= len(self.buf), "section %r: overlaps, or beyond the end of the file" % name)
-            need(len(tensors) <= 64, "section %r: too many tensors" % name)
             end, pos, table = off + length, off, {}
             for t in (Tensor(self.buf, name, m) for m in tensors):
                 need(t.name not in table, t.where + ": twice")
@@ -181,7 +173,7 @@ class File:
         return t
     def vector(self, sec, name, n, optional=False):
         t = self.tensor(sec, name, [n], optional=optional)
-        return None if t is None else list(t.values())
+        return list(t.values()) if t else None
     def check(self):
         """Everything not checked on opening: checksums, zero bytes, all tensors of the model, the tokenizer."""
         tensors = [t for table in self.sections.values() for t in table.values()]
@@ -200,35 +192,32 @@ class Matrix:
         t = self.t = f.tensor(sec, name + ".weight", [rows, cols], ("f32", "f16", "bf16", "i8", "b1"))
         ok = {"i8": ("row",), "b1": ("column", "row", "single")}.get(t.dtype, ("",))
         need(t.quant in ok, "%s: quant %r with dtype %s" % (t.where, t.quant, t.dtype))
-        self.rows, self.cols = rows, cols
-        self.column, self.w = t.quant == "column", None if t.dtype == "b1" else t.values()
+        self.rows, self.cols, self.column = rows, cols, t.quant == "column"
+        self.w = None if t.dtype == "b1" else t.values()
         n = {"": 0, "row": rows, "column": cols, "single": 1}[t.quant]
         self.scale = f.vector(sec, name + ".scale", n) if n else None
         self.bias = f.vector(sec, name + ".bias", n) if t.dtype == "b1" else None
         self.out_bias = f.vector(sec, name + ".out_bias", rows, True)
     def row(self, o):
         """Row o of W~; an i8 element is rounded to float32. A b1 element is found by the formula of section 3."""
-        c = self.cols
+        c, kb, out = self.cols, self.t.kb, []
         if self.t.dtype != "b1":
             w = self.w[o * c:(o + 1) * c]
-            return list(w) if self.scale is None else list(array.array("f", [self.scale[o] * x for x in w]))
-        rows, padded, out = up64(self.rows), up64(c), []
+            return w if self.scale is None else array.array("f", [self.scale[o] * x for x in w])
         for i in range(c):
-            cb = i // self.t.kb * self.t.kb
-            at = cb * rows // 8 + o // 64 * min(self.t.kb, padded - cb) * 8 + (i - cb) // 8 * 64 + o % 64
-            k = {"column": i, "row": o, "single": 0}[self.t.quant]
+            cb, k = i // kb * kb, {"column": i, "row": o, "single": 0}[self.t.quant]
+            at = cb * up64(self.rows) // 8 + o // 64 * min(kb, up64(c) - cb) * 8 + (i - cb) // 8 * 64 + o % 64
             out.append(self.scale[k] * (1 if self.t.buf[self.t.offset + at] >> i % 8 & 1 else -1) + self.bias[k])
         return out
     def mul(self, u):
         """W~ u."""
         if self.t.dtype == "b1":
-            y = self.signs(scaled(u, self.scale if self.column else None))
             if self.column:
                 add = sum(map(operator.mul, u, self.bias))
-                y = [v + add for v in y]
+                y = [v + add for v in self.signs(scaled(u, self.scale))]
             else:                                            # row, or single: one value for all rows
                 k, total = len(self.scale), sum(u)
-                y = [self.scale[o % k] * v + self.bias[o % k] * total for o, v in enumerate(y)]
+                y = [self.scale[o % k] * v + self.bias[o % k] * total for o, v in enumerate(self.signs(u))]
         else:
             c = self.cols
             y = scaled([sum(map(operator.mul, self.w[o * c:o * c + c], u)) for o in range(self.rows)], self.scale)
@@ -282,8 +271,7 @@ class Layer:
         acc = self.conv_bias
         for w, v in zip(self.conv, self.past):
             acc = [a + b * c for a, b, c in zip(acc, w, v)]
-        xbc = [silu(v) for v in acc]
-        v = []                                                       # y, then y times silu(z)
+        xbc, v = [silu(a) for a in acc], []                          # v: y times silu(z)
         for j in range(f.nheads):
             g = d + j * f.ngroups // f.nheads * ns
             b, c = xbc[g:g + ns], xbc[g + f.ngroups * ns:g + f.ngroups * ns + ns]
@@ -320,8 +308,7 @@ class Model:
 def category(c):
     """'s' white space, 'L', 'N', 'M', or 'o'; a byte that is not UTF-8 (a lone surrogate here) is 'o'."""
     k = unicodedata.category(c)[0]
-    return "s" if ord(c) in WHITE else k if k in "LNM" else "o"
-
+    return "s" if c in WHITE else k if k in "LNM" else "o"
 def split_gpt2(text):
     kinds = ["o" if k == "M" else k for k in map(category, text)]
     at, n = 0, len(text)
@@ -336,6 +323,8 @@ def split_gpt2(text):
                 end -= 1                                     # \s+(?!\S) leaves the last one to what follows
         yield text[at:end]
         at = end
+def joins(c):
+    return c == "_" or c != "" and category(c) in "LNM"
 
 class Tokenizer:
     def __init__(self, f):
@@ -347,17 +336,14 @@ class Tokenizer:
                 setattr(self, k, get(m, k, kind))
         n = self.symbols
         need(0 < self.size <= min(f.vocab_size, n) and -1 <= self.unknown_id < self.size, "tokenizer: bad size or id")
-        for k, known in (("normalizer", ["", "nfc"]), ("split", ["", "gpt2", "space"]),
-                         ("prefix", ["", "text", "first", "always"])):
-            need(getattr(self, k) in known, "tokenizer: unknown %s %r" % (k, getattr(self, k)))
+        for k, known in (("normalizer", " nfc"), ("split", " gpt2 space"), ("prefix", " text first always")):
+            need(getattr(self, k) in known.split(" "), "tokenizer: unknown %s %r" % (k, getattr(self, k)))
         def table(name, shape, dtype="u32", optional=True):
             t = f.tensor("tokenizer", name, shape, (dtype,), optional)
             return b"" if t is None else t.values()
-
         self.bytes = table("bytes", [256], optional=not (self.byte_level or self.byte_fallback))
         offsets, arena = table("offsets", [n + 1], optional=False), table("arena", [None], "u8")
-        types = table("types", [n], "u8", False)
-        start = table("merge_start", [n + 1]) or [0] * (n + 1)
+        types, start = table("types", [n], "u8", False), table("merge_start", [n + 1]) or [0] * (n + 1)
         merges, order, added = table("merges", [None, 3]), table("sorted", [None]), table("added", [None, 2])
         for a, last, what in ((offsets, len(arena), "offsets"), (start, len(merges) // 3, "merge_start")):
             need(a[0] == 0 and a[-1] == last and all(map(operator.le, a, a[1:])), "tokenizer: bad " + what)
@@ -383,18 +369,12 @@ class Tokenizer:
     def cut(self, text, tokens):
         """Steps 4 and 5: the stretches (str) and token ids (int) of a text, in order."""
         out, done, at = [], 0, 0
-        def joins(i):
-            return 0 <= i < len(text) and (text[i] == "_" or category(text[i]) in "LNM")
         while at < len(text):
             for s, token, flags in tokens:
-                if text.startswith(s, at) and not (flags & 8 and (joins(at - 1) or joins(at + len(s)))):
-                    left, right = at, at + len(s)
-                    while flags & 2 and left > done and ord(text[left - 1]) in WHITE:
-                        left -= 1
-                    while flags & 4 and right < len(text) and ord(text[right]) in WHITE:
-                        right += 1
-                    out += [text[done:left], token]
-                    done = at = right
+                if text.startswith(s, at) and not (flags & 8 and (joins(text[:at][-1:]) or joins(text[at + len(s):][:1]))):
+                    left, right = text[done:at], text[at + len(s):]
+                    out += [left.rstrip(WHITE) if flags & 2 else left, token]
+                    done = at = len(text) - len(right.lstrip(WHITE) if flags & 4 else right)
                     break
             else:
                 at += 1
@@ -402,13 +382,9 @@ class Tokenizer:
     def encode(self, text):
         text = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
         if not self.byte_level:
-            text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else " " if c == "\u2581" else c for c in text)
-        if self.trim_spaces:
-            text = " ".join(x for x in text.split(" ") if x)
-        if not text:
-            return []
-        if self.prefix == "text":
-            text = self.spaced(text)
+            text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text).replace("\u2581", " ")
+        text = " ".join(x for x in text.split(" ") if x) if self.trim_spaces else text
+        text = self.spaced(text) if text and self.prefix == "text" else text
         first, second = ([a for a in self.added if a[2] & 16 == k] for k in (0, 16))
         parts, ids = [], []
         for p in self.cut(text, first):
@@ -426,10 +402,8 @@ class Tokenizer:
     def words(self, text):
         if self.split == "gpt2":
             return list(split_gpt2(text))
-        if self.split == "space":
-            cuts = [0] + [i for i in range(1, len(text)) if text[i] == " "] + [len(text)]
-            return [text[a:b] for a, b in zip(cuts, cuts[1:])]
-        return [text]
+        cuts = [0] + [i for i in range(1, len(text)) if self.split and text[i] == " "] + [len(text)]
+        return [text[a:b] for a, b in zip(cuts, cuts[1:])]
     def encode_word(self, word):
         raw = word.encode("utf-8", "surrogateescape")
         if self.ignore_merges and self.lookup(raw) < self.size:
@@ -438,30 +412,22 @@ class Tokenizer:
             (self.lookup(c.encode()), c.encode()) for c in word]
         while True:
             pairs = [(self.merges.get((a[0], b[0])), i) for i, (a, b) in enumerate(zip(items, items[1:]))]
-            pairs = [(m[0], i, m[1]) for m, i in pairs if m]
-            if not pairs:
+            if not any(m for m, _ in pairs):
                 break
-            _, i, s = min(pairs)                             # the lowest rank, then the leftmost
+            _, i, s = min((m[0], i, m[1]) for m, i in pairs if m)        # the lowest rank, then the leftmost
             items[i:i + 2] = [(s, items[i][1] + items[i + 1][1])]
         ids, was = [], False                                 # was: the one before was unknown
         for s, raw in items:
-            unknown = False
-            if s < self.size:
-                ids.append(s)
-            elif self.byte_fallback and all(self.bytes[b] != NONE32 for b in raw):
-                ids += [self.bytes[b] for b in raw]
-            else:
-                unknown = True
-                ids += [self.unknown_id] if self.unknown_id >= 0 and not (was and self.fuse_unknown) else []
-            was = unknown
+            out = [s] if s < self.size else [self.bytes[b] for b in raw] if self.byte_fallback else [NONE32]
+            skip, was = self.unknown_id < 0 or was and self.fuse_unknown, NONE32 in out
+            ids += out if not was else [] if skip else [self.unknown_id]
         return ids
     def decode(self, ids):
         need(all(type(t) is int and 0 <= t < self.size for t in ids), "ids out of range")
         raw = b"".join(self.text[t] for t in ids)
         raw = raw[1:] if self.strip_prefix and raw[:1] == b" " else raw
-        if not self.byte_fallback:
-            return raw.decode("utf-8", "replace")
-        return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in raw.decode("utf-8", "surrogateescape"))
+        return raw.decode("utf-8", "replace") if not self.byte_fallback else "".join(
+            "\ufffd" if "\udc80" <= c <= "\udcff" else c for c in raw.decode("utf-8", "surrogateescape"))
 
 def main(argv):
     need(len(argv) == 3 and argv[1] in ("check", "tokens", "decode", "logits"), "usage: check|tokens|decode|logits FILE")
