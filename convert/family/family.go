@@ -52,8 +52,9 @@ func Parse(config []byte, has func(tensor string) bool) (*Spec, error) {
 	if _, ok := fields["d_model"]; ok {
 		return parseStateSpaces(quoteNonFinite(config), has)
 	}
-	if raw, ok := fields["model_type"]; ok {
-		return nil, fmt.Errorf("config.json: model_type %s: not a Mamba-2; bimamba converts Bi-Mamba and Mamba-2 checkpoints", raw)
+	var other string
+	if json.Unmarshal(fields["model_type"], &other) == nil {
+		return nil, fmt.Errorf("config.json: model_type %q: not a Mamba-2; bimamba converts Bi-Mamba and Mamba-2 checkpoints", other)
 	}
 	return nil, errors.New("config.json: neither d_model nor hidden_size stands in it: not the config.json of a Bi-Mamba or Mamba-2 checkpoint")
 }
@@ -143,7 +144,7 @@ func (s *ssm) read(cfg map[string]json.RawMessage) error {
 		}
 		p, ok := dst[key]
 		if !ok {
-			return fmt.Errorf("config.json: ssm_cfg.%s is not known here and may change the arithmetic; remove it if it does not", key)
+			return fmt.Errorf("config.json: ssm_cfg: %q is not known here and may change the arithmetic; remove it if it does not", key)
 		}
 		if err := json.Unmarshal(raw, p); err != nil {
 			return fmt.Errorf("config.json: ssm_cfg.%s: %w", key, jsonError(err))

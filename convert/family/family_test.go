@@ -65,7 +65,7 @@ func TestSwitches(t *testing.T) {
 		{"D_has_hdim", ss(`"D_has_hdim": true`)},
 		{"activation", ss(`"activation": "relu"`)},
 		{"d_ssm", ss(`"d_ssm": 64`)},
-		{"ssm_cfg.surprise", ss(`"surprise": 1`)},
+		{`ssm_cfg: "surprise"`, ss(`"surprise": 1`)},
 		{"ssm_cfg.d_state", ss(`"d_state": "many"`)},
 		{"no multiple", ss(`"headdim": 48`)},
 		{"no multiple", ss(`"headdim": 0`)},
