@@ -233,7 +233,7 @@ func (f *File) contains(addr uintptr) (uint64, bool) {
 		return 0, false
 	}
 	base := uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))
-	if addr < base || addr-base >= uintptr(alignUp(uint64(len(f.data)), SectionAlign)) {
+	if addr < base || addr-base >= uintptr(alignUp(uint64(len(f.data)), uint64(os.Getpagesize()))) {
 		return 0, false
 	}
 	return uint64(addr - base), true
