@@ -8,7 +8,7 @@ type Tokenizer struct {
 	Symbols      uint32 `msg:"symbols"`       // entries of the tables: the tokens, and symbols that only occur inside of words
 	Normalizer   string `msg:"normalizer"`    // "" or "nfc"
 	Split        string `msg:"split"`         // how text is cut into words: "" not at all, "gpt2", or "space" (before every space)
-	Prefix       string `msg:"prefix"`        // where a space is put in front: "" nowhere, "text", "first" or "always"; see the Prefix constants
+	Prefix       string `msg:"prefix"`        // where a space is put in front: "" nowhere, "text", "normalized", "first" or "always"; see the Prefix constants
 	PrefixUnless bool   `msg:"prefix_unless"` // not where a space stands already
 	TrimSpaces   bool   `msg:"trim_spaces"`   // outer spaces are dropped and runs of them become one
 	ByteFallback bool   `msg:"byte_fallback"` // characters without a token become byte tokens
@@ -21,13 +21,14 @@ type Tokenizer struct {
 
 // Values of Tokenizer.Split, Prefix and Normalizer.
 const (
-	SplitGPT2      = "gpt2"
-	SplitSpace     = "space"
-	PrefixText     = "text"   // in front of a whole text, before added tokens are looked for
-	PrefixFirst    = "first"  // in front of what begins the text, if that is no added token
-	PrefixAlways   = "always" // in front of every stretch between added tokens
-	NormalizerNFC  = "nfc"
-	TokenizerTable = "tokenizer" // name of the section
+	SplitGPT2        = "gpt2"
+	SplitSpace       = "space"
+	PrefixText       = "text"       // in front of a whole text, before added tokens are looked for
+	PrefixNormalized = "normalized" // in front of every stretch in which AddedNormalized tokens are looked for
+	PrefixFirst      = "first"      // in front of what begins the text, if that is no added token
+	PrefixAlways     = "always"     // in front of every stretch between added tokens
+	NormalizerNFC    = "nfc"
+	TokenizerTable   = "tokenizer" // name of the section
 )
 
 // Names of the tables in section "tokenizer". All but the first are u32 or u8 as FORMAT.md says; an empty one is left out.

@@ -14,6 +14,9 @@ import (
 // maxTokens bounds the ids of a source file; the blob's limit of the embedding's rows is the same.
 const maxTokens = 1 << 22
 
+// maxMerges bounds the merges; the largest vocabularies in use have 600,000.
+const maxMerges = 1 << 23
+
 // symbol is one entry of the tables.
 type symbol struct {
 	bytes   []byte
@@ -35,6 +38,8 @@ type builder struct {
 	merges  []merge
 	added   []added
 	ids     map[string]uint32
+
+	metaspace, replaces, prepends bool // of a tokenizer.json: what writes spaces as U+2581
 }
 
 func newBuilder() *builder {

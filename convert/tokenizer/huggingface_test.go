@@ -339,6 +339,79 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// gpt2Split is GPT-2's splitting as a Split.
+func gpt2Split() object {
+	return object{"type": "Split", "behavior": "Isolated", "pattern": object{"Regex": `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`}}
+}
+
+// template is a post-processor that puts tokens around the text, which is "".
+func template(pieces ...string) object {
+	var single []any
+	for _, p := range pieces {
+		if p == "" {
+			single = append(single, object{"Sequence": object{"id": "A", "type_id": 0}})
+		} else {
+			single = append(single, object{"SpecialToken": object{"id": p, "type_id": 0}})
+		}
+	}
+	return object{"type": "TemplateProcessing", "single": single}
+}
+
+// TestPostProcessor takes BOS from what is put in front of a text.
+func TestPostProcessor(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		post   any
+		addBOS bool
+		bos    int32
+	}{
+		{"none", nil, false, 1},
+		{"offsets only", object{"type": "ByteLevel"}, false, 1},
+		{"in front", template("<s>", ""), false, 1},
+		{"in front and behind", object{"type": "Sequence", "processors": []any{object{"type": "ByteLevel"}, template("</s>", "", "<s>")}}, false, 2},
+		{"behind", template("", "</s>"), false, 1},
+	} {
+		j := llamaJSON(object{"type": "Metaspace", "replacement": "▁"}, nil)
+		j["post_processor"] = c.post
+		got, err := tokenizer.Load(write(t, "tokenizer.json", append([]byte("\n"), marshal(t, j)...)))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if got.AddBOS != c.addBOS || got.BOSID != c.bos {
+			t.Errorf("%s: BOS %t %d", c.name, got.AddBOS, got.BOSID)
+		}
+	}
+}
+
+// TestCharsRefused names what is not supported of a BPE over characters.
+func TestCharsRefused(t *testing.T) {
+	metaspace := object{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
+	for _, c := range []struct {
+		want   string
+		change func(j, model object)
+	}{
+		{"1 of the 256 tokens", func(j, m object) { delete(m["vocab"].(object), "<0x41>") }},
+		{"byte token", func(j, m object) {
+			vocab := m["vocab"].(object)
+			vocab["<0x41><0x42>"] = len(vocab)
+			m["merges"] = []any{[]string{"<0x41>", "<0x42>"}}
+		}},
+		{"supported with ByteLevel only", func(j, m object) {
+			j["added_tokens"] = []any{object{"id": 1000, "content": "<x>", "normalized": true, "lstrip": true}}
+		}},
+		{"U+2581", func(j, m object) {
+			j["added_tokens"] = []any{object{"id": 1000, "content": "▁x", "normalized": true}}
+		}},
+		{"a Prepend together", func(j, m object) { j["normalizer"] = object{"type": "Prepend", "prepend": "▁"} }},
+	} {
+		j := llamaJSON(metaspace, nil)
+		c.change(j, j["model"].(object))
+		_, err := tokenizer.Load(write(t, "tokenizer.json", marshal(t, j)))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("the error is %v; it has to say %q", err, c.want)
+		}
+	}
+}
+
 // TestJSONRefused names what is not supported.
 func TestJSONRefused(t *testing.T) {
 	for _, c := range []struct {
@@ -351,6 +424,33 @@ func TestJSONRefused(t *testing.T) {
 		{"end_of_word_suffix", func(j, m object) { m["end_of_word_suffix"] = "</w>" }},
 		{"BertNormalizer", func(j, m object) { j["normalizer"] = object{"type": "BertNormalizer"} }},
 		{"Whitespace", func(j, m object) { j["pre_tokenizer"] = object{"type": "Whitespace"} }},
+		{"stands twice", func(j, m object) {
+			j["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{object{"type": "ByteLevel"}, object{"type": "ByteLevel"}}}
+		}},
+		{"right in front of a ByteLevel", func(j, m object) {
+			j["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{j["pre_tokenizer"], gpt2Split()}}
+		}},
+		{"behind a Split", func(j, m object) {
+			j["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{gpt2Split(), object{"type": "ByteLevel", "add_prefix_space": true}}}
+		}},
+		{"a Metaspace together with others", func(j, m object) {
+			j["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{j["pre_tokenizer"], object{"type": "Metaspace", "replacement": "▁"}}}
+		}},
+		{"Sequence is not supported", func(j, m object) {
+			j["normalizer"] = object{"type": "Sequence", "normalizers": []any{object{"type": "Sequence", "normalizers": []any{}}}}
+		}},
+		{"more than 64", func(j, m object) {
+			j["normalizer"] = object{"type": "Sequence", "normalizers": slices.Repeat([]any{object{"type": "NFC"}}, 65)}
+		}},
+		{"decoder: WordPiece", func(j, m object) { j["decoder"] = object{"type": "WordPiece"} }},
+		{"this Strip", func(j, m object) { j["decoder"] = object{"type": "Strip", "content": " ", "start": 2} }},
+		{"RobertaProcessing", func(j, m object) { j["post_processor"] = object{"type": "RobertaProcessing"} }},
+		{"2 tokens in front", func(j, m object) { j["post_processor"] = template("<|end|>", "<|end|>", "") }},
+		{`"<s>" is not in the tokenizer`, func(j, m object) { j["post_processor"] = template("<s>", "") }},
+		{"added_tokens[0]: \"a\" has id 3, but also", func(j, m object) { j["added_tokens"] = []any{object{"id": 3, "content": "a"}} }},
+		{"another token's", func(j, m object) { j["added_tokens"] = []any{object{"id": 3, "content": "zz"}} }},
+		{"begin with [", func(j, m object) { j["added_tokens"] = object{} }},
+		{"begin with {", func(j, m object) { m["vocab"] = []any{} }},
 		{"another expression", func(j, m object) {
 			j["pre_tokenizer"] = object{"type": "Split", "pattern": object{"Regex": "x"}, "behavior": "Isolated"}
 		}},

@@ -39,7 +39,7 @@ type spModel struct {
 	modelType                       uint64
 	byteFallback, suffix            bool
 	unk, bos, eos                   int64
-	charsmap                        bool
+	charsmap, denormalizes          bool
 	dummyPrefix, trimSpaces, escape bool
 }
 
@@ -131,6 +131,13 @@ func parseSentencePiece(raw []byte) (*spModel, error) {
 				}
 				return nil
 			})
+		case 5: // denormalizer_spec
+			return fields(b, func(num protowire.Number, _ uint64, b []byte) error {
+				if num == 2 {
+					m.denormalizes = len(b) > 0
+				}
+				return nil
+			})
 		}
 		return nil
 	})
@@ -153,6 +160,8 @@ func compileSentencePiece(raw []byte) (*Compiled, error) {
 		return nil, errors.New("treat_whitespace_as_suffix is not supported")
 	case m.charsmap:
 		return nil, errors.New("a normalizer with character maps (nmt_nfkc and the like) is not supported; only identity is")
+	case m.denormalizes:
+		return nil, errors.New("a denormalizer with character maps is not supported")
 	case !m.escape:
 		return nil, errors.New("escape_whitespaces = false is not supported")
 	}
@@ -174,7 +183,9 @@ func compileSentencePiece(raw []byte) (*Compiled, error) {
 		}
 	}
 	size := len(b.symbols)
-	b.splits(m.pieces, normal)
+	if err := b.splits(m.pieces, normal); err != nil {
+		return nil, err
+	}
 	c, err := b.compile(size)
 	if err != nil {
 		return nil, err
@@ -205,10 +216,12 @@ func (b *builder) piece(id uint32, p piece, normal map[string]uint32) error {
 		return fmt.Errorf("%q stands twice", p.text)
 	}
 	s := symbol{bytes: []byte(strings.ReplaceAll(p.text, space, " "))}
+	reachable := !strings.Contains(p.text, " ") // no text has a space, once they are written as U+2581
 	switch p.kind {
 	case pieceNormal:
-		s.indexed = true
-		normal[p.text] = id
+		if s.indexed = reachable; reachable {
+			normal[p.text] = id
+		}
 	case pieceUnknown:
 		s.kind = memmap.SymbolUnknown
 		s.bytes = []byte(" \u2047 ") // what SentencePiece decodes it to
@@ -216,8 +229,13 @@ func (b *builder) piece(id uint32, p piece, normal map[string]uint32) error {
 	case pieceControl:
 		s = symbol{kind: memmap.SymbolControl}
 	case pieceUserDefined:
-		s.kind = memmap.SymbolAdded
-		b.added = append(b.added, added{id, memmap.AddedNormalized})
+		switch {
+		case reachable:
+			s.kind = memmap.SymbolAdded
+			b.added = append(b.added, added{id, memmap.AddedNormalized})
+		case b.info.TrimSpaces:
+			return fmt.Errorf("%q is user-defined and has a space, which is not supported together with remove_extra_whitespaces", p.text)
+		}
 	case pieceByte:
 		if !isByteToken(p.text) {
 			return fmt.Errorf("%q is of type byte, but not of the form <0xAB>", p.text)
@@ -235,7 +253,7 @@ func (b *builder) piece(id uint32, p piece, normal map[string]uint32) error {
 
 // splits adds a merge for every way to make a piece of two symbols, ranked by the piece's score: SentencePiece merges the
 // adjacent symbols whose joint piece has the highest score, the leftmost of equals.
-func (b *builder) splits(pieces []piece, normal map[string]uint32) {
+func (b *builder) splits(pieces []piece, normal map[string]uint32) error {
 	scores := make([]float32, 0, len(normal))
 	for _, id := range normal {
 		scores = append(scores, pieces[id].score)
@@ -260,7 +278,7 @@ func (b *builder) splits(pieces []piece, normal map[string]uint32) {
 		return id, true
 	}
 	for id, p := range pieces {
-		if p.kind != pieceNormal {
+		if normal[p.text] != uint32(id) || p.kind != pieceNormal {
 			continue
 		}
 		rank, _ := slices.BinarySearchFunc(scores, p.score, func(x, y float32) int { return cmp.Compare(y, x) })
@@ -276,5 +294,9 @@ func (b *builder) splits(pieces []piece, normal map[string]uint32) {
 				b.merges = append(b.merges, merge{left, right, uint32(rank), uint32(id)})
 			}
 		}
+		if len(b.merges) > maxMerges {
+			return fmt.Errorf("the pieces make more than %d merges", maxMerges)
+		}
 	}
+	return nil
 }

@@ -39,6 +39,7 @@ type spec struct {
 	model                     uint64 // 2: bpe
 	byteFallback, dummy, trim bool
 	charsmap, suffix          bool
+	denormalizes              bool
 }
 
 func appendBool(b []byte, num protowire.Number, v bool) []byte {
@@ -63,7 +64,11 @@ func (s spec) marshal() []byte {
 		norm = protowire.AppendString(protowire.AppendTag(norm, 2, protowire.BytesType), "x")
 	}
 	norm = appendBool(appendBool(appendBool(norm, 3, s.dummy), 4, s.trim), 5, true)
-	return protowire.AppendBytes(protowire.AppendTag(out, 3, protowire.BytesType), norm)
+	out = protowire.AppendBytes(protowire.AppendTag(out, 3, protowire.BytesType), norm)
+	if s.denormalizes {
+		out = protowire.AppendBytes(protowire.AppendTag(out, 5, protowire.BytesType), protowire.AppendString(protowire.AppendTag(nil, 2, protowire.BytesType), "x"))
+	}
+	return out
 }
 
 // llamaLike is a small model with everything that LLaMA's has, ties of scores and a character that is no piece of its own.
@@ -120,7 +125,8 @@ func (s spec) encode(text string) (ids []uint32) {
 		index[p.text] = i
 	}
 	if s.trim {
-		text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '▁' }), " ")
+		// A U+2581 of the text is no space yet, but at its end it is.
+		text = strings.TrimRight(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' }), " "), " ▁")
 		if text == "" {
 			return nil
 		}
@@ -247,6 +253,20 @@ func TestSentencePieceControl(t *testing.T) {
 	}
 }
 
+// TestSentencePieceSpaces never makes a piece that is written with a space: text has none, once they are written as U+2581.
+func TestSentencePieceSpaces(t *testing.T) {
+	s := llamaLike()
+	want := func(text string) []uint32 { return s.encode(text) }("a  the")
+	s.pieces = append(s.pieces, piece{" ", 1, normal}, piece{" a", 1, normal}, piece{"a ", 0, userDefined})
+	_, tok := load(t, write(t, "tokenizer.model", s.marshal()))
+	if got := tok.Encode(nil, "a  the"); !slices.Equal(got, want) {
+		t.Errorf("tokens %v, not %v", got, want)
+	}
+	if got := tok.Decode([]uint32{uint32(len(s.pieces) - 1), uint32(len(s.pieces) - 2)}); got != "a  a" {
+		t.Errorf("they decode to %q", got)
+	}
+}
+
 // TestSentencePieceRefused names what is not supported.
 func TestSentencePieceRefused(t *testing.T) {
 	for _, c := range []struct {
@@ -255,6 +275,8 @@ func TestSentencePieceRefused(t *testing.T) {
 	}{
 		{"unigram", func(s *spec) { s.model = 1 }},
 		{"character maps", func(s *spec) { s.charsmap = true }},
+		{"denormalizer", func(s *spec) { s.denormalizes = true }},
+		{"has a space", func(s *spec) { s.trim, s.pieces = true, append(s.pieces, piece{"a b", 0, userDefined}) }},
 		{"treat_whitespace_as_suffix", func(s *spec) { s.suffix = true }},
 		{"unused", func(s *spec) { s.pieces[270].kind = unused }},
 		{"stands twice", func(s *spec) { s.pieces[261] = s.pieces[260] }},

@@ -6,6 +6,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 	"bimamba/memmap"
 )
 
-// maxFile bounds a source file; the largest tokenizer.json in use has 20 MB.
-const maxFile = 256 << 20
+// maxFile bounds a source file; the largest tokenizer.json in use has 33 MB.
+const maxFile = 128 << 20
 
 // Compiled is a tokenizer as the tables of a blob.
 type Compiled struct {
@@ -73,11 +74,7 @@ func Load(path string) (*Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	compile := compileJSON
-	if len(b) > 0 && b[0] == '\n' { // field 1 of the protobuf; JSON begins with a brace
-		compile = compileSentencePiece
-	}
-	c, err := compile(b)
+	c, err := compileBytes(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -94,6 +91,15 @@ func Load(path string) (*Compiled, error) {
 	}
 	c.Files = append(c.Files, config)
 	return c, nil
+}
+
+// compileBytes compiles a tokenizer.json or tokenizer.model, told apart by how they begin.
+func compileBytes(b []byte) (*Compiled, error) {
+	// Field 1 of the protobuf has the tag 0x0a, a line feed; JSON has a brace behind the white space.
+	if len(b) > 0 && b[0] == '\n' && !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+		return compileSentencePiece(b)
+	}
+	return compileJSON(b)
 }
 
 func readFile(path string) ([]byte, error) {

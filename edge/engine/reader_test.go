@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -97,38 +97,89 @@ func testReaderTokens(t *testing.T, blob *memmap.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var texts, lists bytes.Buffer
+	var texts, decoded []string
 	var ids [][]uint32
 	for _, r := range rows {
+		texts = append(texts, r.Text)
 		ids = append(ids, tok.Encode([]uint32{}, r.Text))
-		for _, x := range []struct {
-			w *bytes.Buffer
-			v any
-		}{{&texts, r.Text}, {&lists, ids[len(ids)-1]}} {
-			if err := json.NewEncoder(x.w).Encode(x.v); err != nil {
-				t.Fatal(err)
-			}
+		decoded = append(decoded, tok.Decode(ids[len(ids)-1]))
+	}
+	readerSays(t, blob, "tokens", texts, ids)
+	readerSays(t, blob, "decode", ids, decoded)
+}
+
+// readerSays has the reader turn each of in into one of want.
+func readerSays[In, Out any](t *testing.T, blob *memmap.File, command string, in []In, want []Out) {
+	t.Helper()
+	var stdin bytes.Buffer
+	for _, x := range in {
+		if err := json.NewEncoder(&stdin).Encode(x); err != nil {
+			t.Fatal(err)
 		}
 	}
-	sc := bufio.NewScanner(bytes.NewReader(reader(t, "tokens", blob.Name(), texts.String())))
+	sc := bufio.NewScanner(bytes.NewReader(reader(t, command, blob.Name(), stdin.String())))
 	sc.Buffer(nil, 1<<24)
 	i := 0
 	for ; sc.Scan(); i++ {
-		var got []uint32
-		if err := json.Unmarshal(sc.Bytes(), &got); err != nil || !slices.Equal(got, ids[i]) {
-			t.Errorf("%q: it gives %v, we %v (%v)", rows[i].Text, got, ids[i], err)
+		var got Out
+		if err := json.Unmarshal(sc.Bytes(), &got); err != nil || !reflect.DeepEqual(got, want[i]) {
+			t.Errorf("%s %#v: it gives %#v, not %#v (%v)", command, in[i], got, want[i], err)
 		}
 	}
-	if i != len(rows) {
-		t.Errorf("%d lines for %d texts", i, len(rows))
+	if i != len(in) {
+		t.Errorf("%s: %d lines for %d", command, i, len(in))
 	}
-	sc = bufio.NewScanner(bytes.NewReader(reader(t, "decode", blob.Name(), lists.String())))
-	sc.Buffer(nil, 1<<24)
-	for i = 0; sc.Scan(); i++ {
-		var got string
-		if err := json.Unmarshal(sc.Bytes(), &got); err != nil || got != tok.Decode(ids[i]) {
-			t.Errorf("%v: it gives %q, we %q (%v)", ids[i], got, tok.Decode(ids[i]), err)
-		}
+}
+
+// TestIndependentReaderUpstream has it come to what the tokenizers' own implementations recorded, in every corner of the format.
+func TestIndependentReaderUpstream(t *testing.T) {
+	slow(t)
+	const suffix = ".golden.json"
+	files, err := filepath.Glob(filepath.Join(testmodel.Root(), "convert", "tokenizer", "testdata", "upstream", "*"+suffix))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), suffix), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var golden struct {
+				Rows []struct {
+					Text    *string
+					IDs     []uint32
+					Decoded *string
+				}
+			}
+			if err := json.Unmarshal(b, &golden); err != nil {
+				t.Fatal(err)
+			}
+			source := strings.TrimSuffix(file, suffix) + ".json"
+			if _, err := os.Stat(source); err != nil {
+				source = strings.TrimSuffix(file, suffix) + ".model"
+			}
+			tok, err := tokenizer.Load(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var texts, decoded []string
+			var ids, encoded [][]uint32
+			for _, r := range golden.Rows {
+				if r.IDs == nil {
+					r.IDs = []uint32{}
+				}
+				if r.Text != nil {
+					texts, encoded = append(texts, *r.Text), append(encoded, r.IDs)
+				}
+				if r.Decoded != nil {
+					decoded, ids = append(decoded, *r.Decoded), append(ids, r.IDs)
+				}
+			}
+			blob := convertWide(t, tok)
+			readerSays(t, blob, "tokens", texts, encoded)
+			readerSays(t, blob, "decode", ids, decoded)
+		})
 	}
 }
 

@@ -40,6 +40,7 @@ func (t *Tokenizer) encodeWord(dst []uint32, s *scratch, word string) []uint32 {
 		}
 	}
 	s.nodes, s.heap = s.nodes[:0], s.heap[:0]
+	drop := !t.info.ByteFallback && t.info.UnknownID < 0 // what has no symbol, as though it did not stand there
 	for i := 0; i < len(word); {
 		n, symbol := 1, uint32(memmap.NoSymbol)
 		if t.info.ByteLevel {
@@ -50,9 +51,14 @@ func (t *Tokenizer) encodeWord(dst []uint32, s *scratch, word string) []uint32 {
 				symbol = id
 			}
 		}
-		k := int32(len(s.nodes))
-		s.nodes = append(s.nodes, node{symbol, k - 1, k + 1, int32(i), int32(i + n)})
+		if symbol != memmap.NoSymbol || !drop {
+			k := int32(len(s.nodes))
+			s.nodes = append(s.nodes, node{symbol, k - 1, k + 1, int32(i), int32(i + n)})
+		}
 		i += n
+	}
+	if len(s.nodes) == 0 {
+		return dst
 	}
 	s.nodes[len(s.nodes)-1].next = -1
 	for k := range int32(len(s.nodes) - 1) {

@@ -28,13 +28,13 @@ func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
 	s := t.scratch.Get().(*scratch)
 	defer t.scratch.Put(s)
 	if !t.info.ByteLevel {
-		text = eachByteValid(strings.ReplaceAll(text, "\u2581", " "))
+		text = eachByteValid(text)
 	}
 	if t.info.TrimSpaces {
 		text = trimSpaces(text)
 	}
-	if t.info.Prefix == memmap.PrefixText && text != "" && !(t.info.PrefixUnless && text[0] == ' ') {
-		text = " " + text
+	if t.info.Prefix == memmap.PrefixText && text != "" {
+		text = t.prefixed(text)
 	}
 	// Tokens that are not normalized are looked for in the raw text, the others behind the normalizer.
 	first := true
@@ -43,8 +43,14 @@ func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
 			dst, first = append(dst, id), false
 			return
 		}
+		if !t.info.ByteLevel {
+			part = strings.ReplaceAll(part, "\u2581", " ")
+		}
 		if t.info.Normalizer == memmap.NormalizerNFC {
 			part = norm.NFC.String(part)
+		}
+		if t.info.Prefix == memmap.PrefixNormalized {
+			part = t.prefixed(part)
 		}
 		t.cut(part, special, true, func(id uint32, part string) {
 			if part == "" {
@@ -70,8 +76,9 @@ func eachByteValid(s string) string {
 	return b.String()
 }
 
+// trimSpaces drops outer spaces and makes one of several, as SentencePiece does: to it U+2581 is a space at the end of a text only.
 func trimSpaces(s string) string {
-	s = strings.Trim(s, " ")
+	s = strings.TrimRight(strings.TrimLeft(s, " "), " \u2581")
 	if !strings.Contains(s, "  ") {
 		return s
 	}
@@ -84,6 +91,14 @@ func trimSpaces(s string) string {
 	return b.String()
 }
 
+// prefixed puts a space in front of a text that is not empty.
+func (t *Tokenizer) prefixed(text string) string {
+	if t.info.PrefixUnless && text[0] == ' ' {
+		return text
+	}
+	return " " + text
+}
+
 // cut calls fn with the stretches of text between added tokens (part) and with those tokens (id, part empty), in order.
 func (t *Tokenizer) cut(text string, special, normalized bool, fn func(id uint32, part string)) {
 	begin := 0 // of the stretch
@@ -93,12 +108,23 @@ func (t *Tokenizer) cut(text string, special, normalized bool, fn func(id uint32
 			i++
 			continue
 		}
-		id, from, to, ok := t.match(text, begin, i, special, normalized)
+		id, flags, ok := t.match(text[i:], special, normalized)
 		if !ok {
 			i++
 			continue
 		}
-		if from > begin {
+		from, to := i, i+len(t.symbol(id))
+		i = to // what no word may touch is passed over as a whole if one does
+		if flags&memmap.AddedSingleWord != 0 && touchesWord(text[:from], text[to:]) {
+			continue
+		}
+		if flags&memmap.AddedLStrip != 0 && begin < from {
+			from = begin + len(strings.TrimRightFunc(text[begin:from], unicode.IsSpace))
+		}
+		if flags&memmap.AddedRStrip != 0 {
+			to = len(text) - len(strings.TrimLeftFunc(text[to:], unicode.IsSpace))
+		}
+		if begin < from {
 			fn(0, text[begin:from])
 		}
 		fn(id, "")
@@ -109,45 +135,37 @@ func (t *Tokenizer) cut(text string, special, normalized bool, fn func(id uint32
 	}
 }
 
-// match is the longest added token at text[i:], and the bytes that it takes; it may reach back to begin.
-func (t *Tokenizer) match(text string, begin, i int, special, normalized bool) (id uint32, from, to int, ok bool) {
+// match is the longest added token that text begins with.
+func (t *Tokenizer) match(text string, special, normalized bool) (id, flags uint32, ok bool) {
 	for k := range t.added.len() / 2 { // longest first
 		id, flags := t.added.at(2*k), t.added.at(2*k+1)
 		if (flags&memmap.AddedNormalized != 0) != normalized || !special && flags&memmap.AddedSpecial != 0 {
 			continue
 		}
-		piece := t.symbol(id)
-		if len(text)-i < len(piece) || text[i:i+len(piece)] != string(piece) {
-			continue
+		if piece := t.symbol(id); len(text) >= len(piece) && text[:len(piece)] == string(piece) {
+			return id, flags, true
 		}
-		from, to := i, i+len(piece)
-		if flags&memmap.AddedSingleWord != 0 {
-			before, _ := utf8.DecodeLastRuneInString(text[:from])
-			after, _ := utf8.DecodeRuneInString(text[to:])
-			if from > 0 && isWord(before) || to < len(text) && isWord(after) {
-				continue
-			}
-		}
-		if flags&memmap.AddedLStrip != 0 {
-			from = begin + len(strings.TrimRightFunc(text[begin:from], unicode.IsSpace))
-		}
-		if flags&memmap.AddedRStrip != 0 {
-			to = len(text) - len(strings.TrimLeftFunc(text[to:], unicode.IsSpace))
-		}
-		return id, from, to, true
 	}
-	return 0, 0, 0, false
+	return 0, 0, false
 }
 
+// touchesWord tells whether a word ends before or begins after a place.
+func touchesWord(before, after string) bool {
+	last, n := utf8.DecodeLastRuneInString(before)
+	first, m := utf8.DecodeRuneInString(after)
+	return n > 0 && isWord(last) || m > 0 && isWord(first)
+}
+
+// isWord tells whether r is of the class \w of Unicode's regular expressions (UTS #18, annex C).
 func isWord(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r)
+	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
 }
 
 // encodePart encodes a stretch without added tokens. first tells that it begins the text.
 func (t *Tokenizer) encodePart(dst []uint32, s *scratch, part string, first bool) []uint32 {
 	prefix := t.info.Prefix == memmap.PrefixAlways || t.info.Prefix == memmap.PrefixFirst && first
-	if prefix && !(t.info.PrefixUnless && part[0] == ' ') {
-		part = " " + part
+	if prefix {
+		part = t.prefixed(part)
 	}
 	for len(part) > 0 {
 		n := len(part)

@@ -102,7 +102,7 @@ func (t *Tokenizer) validate() error {
 		return fmt.Errorf("tokenizer.split %q is not known to this program", i.Split)
 	}
 	switch i.Prefix {
-	case "", memmap.PrefixText, memmap.PrefixFirst, memmap.PrefixAlways:
+	case "", memmap.PrefixText, memmap.PrefixNormalized, memmap.PrefixFirst, memmap.PrefixAlways:
 	default:
 		return fmt.Errorf("tokenizer.prefix %q is not known to this program", i.Prefix)
 	}
@@ -197,6 +197,17 @@ func (t *Tokenizer) find(b []byte) (uint32, bool) {
 	return 0, false
 }
 
+// ID finds a token by its text: an added token, or one of the vocabulary. Control tokens have no text.
+func (t *Tokenizer) ID(text string) (uint32, bool) {
+	for k := range t.added.len() / 2 {
+		if id := t.added.at(2 * k); string(t.symbol(id)) == text {
+			return id, true
+		}
+	}
+	id, ok := t.find([]byte(text))
+	return id, ok && id < t.info.Size
+}
+
 // IsSpecial tells whether id is a control token, or an added one that does not stand for text.
 func (t *Tokenizer) IsSpecial(id uint32) bool {
 	if int(id) >= t.Size() {
@@ -221,14 +232,32 @@ func (t *Tokenizer) AppendPiece(dst []byte, id uint32) []byte {
 	return append(dst, t.symbol(id)...)
 }
 
+// appendFirst is AppendPiece at the beginning of a whole text, where the space is dropped that Encode put in front.
+// It tells whether the token behind is at the beginning still.
+func (t *Tokenizer) appendFirst(dst []byte, id uint32) ([]byte, bool) {
+	if int(id) >= t.Size() {
+		return dst, true
+	}
+	piece := t.symbol(id)
+	switch {
+	case len(piece) == 0:
+		return dst, true
+	case piece[0] != ' ' || t.types[id] == memmap.SymbolByte || t.types[id] == memmap.SymbolUnknown:
+		return append(dst, piece...), false
+	}
+	return append(dst, piece[1:]...), len(piece) == 1 && t.info.TrimSpaces
+}
+
 // Decode is the text of ids as a whole: the space that Encode puts in front is dropped, and what is not UTF-8 becomes U+FFFD.
 func (t *Tokenizer) Decode(ids []uint32) string {
 	var b []byte
+	first := t.info.StripPrefix
 	for _, id := range ids {
-		b = t.AppendPiece(b, id)
-	}
-	if t.info.StripPrefix && len(b) > 0 && b[0] == ' ' {
-		b = b[1:]
+		if first {
+			b, first = t.appendFirst(b, id)
+		} else {
+			b = t.AppendPiece(b, id)
+		}
 	}
 	return string(t.appendValid(nil, b))
 }
@@ -261,18 +290,26 @@ func truncated(b []byte) int {
 	return 1
 }
 
-// Stream turns the tokens of a continuation into text, whole characters only.
+// Stream turns tokens into text, whole characters only.
 type Stream struct {
-	t    *Tokenizer
-	held []byte // the beginning of a character
+	t     *Tokenizer
+	first bool   // at the beginning of a whole text
+	held  []byte // the beginning of a character
 }
 
 // NewStream starts a continuation: no space is dropped in front.
 func (t *Tokenizer) NewStream() *Stream { return &Stream{t: t} }
 
+// NewTextStream starts a whole text: the stream gives what Decode does.
+func (t *Tokenizer) NewTextStream() *Stream { return &Stream{t: t, first: t.info.StripPrefix} }
+
 // Next adds a token and returns the text that is complete.
 func (s *Stream) Next(id uint32) string {
-	s.held = s.t.AppendPiece(s.held, id)
+	if s.first {
+		s.held, s.first = s.t.appendFirst(s.held, id)
+	} else {
+		s.held = s.t.AppendPiece(s.held, id)
+	}
 	n := len(s.held)
 	for k := 1; k <= min(3, n); k++ { // a character that has begun within the last 3 bytes may go on
 		if c := s.held[n-k]; utf8.RuneStart(c) {

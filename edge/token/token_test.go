@@ -61,6 +61,22 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// TestID finds tokens by their text.
+func TestID(t *testing.T) {
+	tok := load(t, "../../testdata/gpt-neox-20b.tokenizer.json.gz")
+	for _, text := range []string{"<|endoftext|>", "hello", " hello", "  "} {
+		id, ok := tok.ID(text)
+		if !ok || string(tok.AppendPiece(nil, id)) != text || !slices.Equal(tok.Encode(nil, text), []uint32{id}) {
+			t.Errorf("%q: %d %t", text, id, ok)
+		}
+	}
+	for _, text := range []string{"", "hello world", "<|endoftext|"} {
+		if id, ok := tok.ID(text); ok {
+			t.Errorf("%q is token %d", text, id)
+		}
+	}
+}
+
 // TestInvalidUTF8 keeps the bytes of what is not UTF-8 in a byte-level tokenizer.
 func TestInvalidUTF8(t *testing.T) {
 	tok := load(t, "../../testdata/gpt-neox-20b.tokenizer.json.gz")
@@ -175,7 +191,7 @@ func FuzzTables(f *testing.F) {
 		info := memmap.Tokenizer{
 			Size: uint32(max(0, len(types)-1)), Symbols: uint32(len(types)), UnknownID: -1, ByteLevel: flags&1 != 0, FuseUnknown: flags&2 != 0, ByteFallback: flags&4 != 0,
 			IgnoreMerges: flags&8 != 0, TrimSpaces: flags&16 != 0, StripPrefix: flags&32 != 0, PrefixUnless: flags&64 != 0,
-			Split: []string{"", "gpt2", "space"}[int(flags)%3], Prefix: []string{"", "text", "first", "always"}[int(flags>>1)%4],
+			Split: []string{"", "gpt2", "space"}[int(flags)%3], Prefix: []string{"", "text", "first", "always", "normalized"}[int(flags>>1)%5],
 		}
 		if flags&128 != 0 {
 			info.Normalizer, info.UnknownID = "nfc", 0
@@ -190,18 +206,22 @@ func FuzzTables(f *testing.F) {
 		}
 		ids := tok.Encode(nil, text)
 		tok.EncodePlain(nil, text)
-		s := tok.NewStream()
+		tok.ID(text)
+		s := tok.NewTextStream()
+		var streamed strings.Builder
 		for _, id := range ids {
 			if int(id) >= tok.Size() {
 				t.Fatalf("token %d of %d", id, tok.Size())
 			}
-			if !utf8.ValidString(s.Next(id)) {
+			streamed.WriteString(s.Next(id))
+			if !utf8.ValidString(streamed.String()) {
 				t.Fatal("the stream gave what is not UTF-8")
 			}
 			tok.IsSpecial(id)
 		}
-		if !utf8.ValidString(s.Flush() + tok.Decode(ids)) {
-			t.Fatal("text is not UTF-8")
+		streamed.WriteString(s.Flush())
+		if got, want := streamed.String(), tok.Decode(ids); got != want || !utf8.ValidString(want) {
+			t.Fatalf("%v: the stream gave %q, Decode %q", ids, got, want)
 		}
 	})
 }

@@ -324,7 +324,10 @@ def split_gpt2(text):
         yield text[at:end]
         at = end
 def joins(c):
-    return c == "_" or c != "" and category(c) in "LNM"
+    """Whether c is of the class \\w of UTS #18, annex C; Other_Alphabetic is marks and the circled or squared letters."""
+    k, n = (unicodedata.category(c), ord(c)) if c else ("", 0)
+    return k[:1] in ("L", "M") or k in ("Nd", "Nl", "Pc") or n in (0x200C, 0x200D) or (
+        0x24B6 <= n <= 0x24E9 or 0x1F130 <= n <= 0x1F149 or 0x1F150 <= n <= 0x1F169 or 0x1F170 <= n <= 0x1F189)
 
 class Tokenizer:
     def __init__(self, f):
@@ -336,7 +339,7 @@ class Tokenizer:
                 setattr(self, k, get(m, k, kind))
         n = self.symbols
         need(0 < self.size <= min(f.vocab_size, n) and -1 <= self.unknown_id < self.size, "tokenizer: bad size or id")
-        for k, known in (("normalizer", " nfc"), ("split", " gpt2 space"), ("prefix", " text first always")):
+        for k, known in (("normalizer", " nfc"), ("split", " gpt2 space"), ("prefix", " text normalized first always")):
             need(getattr(self, k) in known.split(" "), "tokenizer: unknown %s %r" % (k, getattr(self, k)))
         def table(name, shape, dtype="u32", optional=True):
             t = f.tensor("tokenizer", name, shape, (dtype,), optional)
@@ -352,6 +355,7 @@ class Tokenizer:
                                (added[0::2], self.size, "added")):
             need(all(s < limit for s in t), "tokenizer: symbol out of range in " + what)
         need(all((k == 6) == (s >= self.size) for s, k in enumerate(types)), "tokenizer: types of internal symbols")
+        self.types = types
         self.text = [bytes(arena[offsets[s]:offsets[s + 1]]) for s in range(n)]
         need(all(self.text[s] for s in added[0::2]), "tokenizer: an added token without text")
         self.order, self.keys = order, [self.text[s] for s in order]
@@ -371,10 +375,12 @@ class Tokenizer:
         out, done, at = [], 0, 0
         while at < len(text):
             for s, token, flags in tokens:
-                if text.startswith(s, at) and not (flags & 8 and (joins(text[:at][-1:]) or joins(text[at + len(s):][:1]))):
+                if text.startswith(s, at):
                     left, right = text[done:at], text[at + len(s):]
-                    out += [left.rstrip(WHITE) if flags & 2 else left, token]
-                    done = at = len(text) - len(right.lstrip(WHITE) if flags & 4 else right)
+                    at += len(s)
+                    if not (flags & 8 and (joins(text[:at - len(s)][-1:]) or joins(right[:1]))):
+                        out += [left.rstrip(WHITE) if flags & 2 else left, token]
+                        done = at = len(text) - len(right.lstrip(WHITE) if flags & 4 else right)
                     break
             else:
                 at += 1
@@ -382,18 +388,24 @@ class Tokenizer:
     def encode(self, text):
         text = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
         if not self.byte_level:
-            text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text).replace("\u2581", " ")
-        text = " ".join(x for x in text.split(" ") if x) if self.trim_spaces else text
+            text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+        if self.trim_spaces:
+            text = re.sub(" +", " ", text.lstrip(" ").rstrip(" \u2581"))
         text = self.spaced(text) if text and self.prefix == "text" else text
         first, second = ([a for a in self.added if a[2] & 16 == k] for k in (0, 16))
         parts, ids = [], []
         for p in self.cut(text, first):
-            parts += [p] if type(p) is int else self.cut(unicodedata.normalize("NFC", p) if self.normalizer else p, second)
-        for p in parts:
+            if type(p) is int:
+                parts.append(p)
+                continue
+            p = p if self.byte_level else p.replace("\u2581", " ")
+            p = unicodedata.normalize("NFC", p) if self.normalizer else p
+            parts += self.cut(self.spaced(p) if self.prefix == "normalized" else p, second)
+        for i, p in enumerate(parts):
             if type(p) is int:
                 ids.append(p)
                 continue
-            p = self.spaced(p) if self.prefix == "always" or self.prefix == "first" and not ids else p
+            p = self.spaced(p) if self.prefix == "always" or self.prefix == "first" and i == 0 else p
             for word in self.words(p):
                 ids += self.encode_word(word)
         return ids
@@ -410,6 +422,8 @@ class Tokenizer:
             return [self.lookup(raw)]
         items = [(self.bytes[b], bytes([b])) for b in raw] if self.byte_level else [
             (self.lookup(c.encode()), c.encode()) for c in word]
+        if self.unknown_id < 0 and not self.byte_fallback:
+            items = [x for x in items if x[0] != NONE32]
         while True:
             pairs = [(self.merges.get((a[0], b[0])), i) for i, (a, b) in enumerate(zip(items, items[1:]))]
             if not any(m for m, _ in pairs):
@@ -424,8 +438,13 @@ class Tokenizer:
         return ids
     def decode(self, ids):
         need(all(type(t) is int and 0 <= t < self.size for t in ids), "ids out of range")
-        raw = b"".join(self.text[t] for t in ids)
-        raw = raw[1:] if self.strip_prefix and raw[:1] == b" " else raw
+        raw, first = b"", self.strip_prefix                  # first: at the beginning of the text
+        for t in ids:
+            piece = self.text[t]
+            if first and piece:
+                cut = piece[:1] == b" " and self.types[t] not in (1, 4)
+                first, piece = cut and self.trim_spaces and piece == b" ", piece[cut:]
+            raw += piece
         return raw.decode("utf-8", "replace") if not self.byte_fallback else "".join(
             "\ufffd" if "\udc80" <= c <= "\udcff" else c for c in raw.decode("utf-8", "surrogateescape"))
 
