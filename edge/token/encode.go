@@ -5,8 +5,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
-
 	"bimamba/memmap"
 )
 
@@ -47,7 +45,7 @@ func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
 			part = strings.ReplaceAll(part, "\u2581", " ")
 		}
 		if t.info.Normalizer == memmap.NormalizerNFC {
-			part = norm.NFC.String(part)
+			part = nfc(part)
 		}
 		if t.info.Prefix == memmap.PrefixNormalized {
 			part = t.prefixed(part)
