@@ -2,7 +2,6 @@ package convert
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
@@ -67,14 +66,11 @@ func readAll(ctx context.Context, t source.Tensor) ([]float32, error) {
 
 // writeF32 writes v little-endian.
 func writeF32(w io.Writer, v []float32) error {
-	b := make([]byte, 0, 4*min(len(v), chunkElems))
+	b := make([]byte, 4*min(len(v), chunkElems))
 	for len(v) > 0 {
 		n := min(len(v), chunkElems)
-		b = b[:0]
-		for _, x := range v[:n] {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-		}
-		if _, err := w.Write(b); err != nil {
+		layout.EncodeF32(b, v[:n])
+		if _, err := w.Write(b[:4*n]); err != nil {
 			return err
 		}
 		v = v[n:]
@@ -138,13 +134,13 @@ func (p *plan) head(name string, t source.Tensor) {
 	case HeadF16:
 		p.add(memmap.Tensor{Name: name + ".weight", DType: memmap.F16, Shape: shapeOf(t)}, nil, func(ctx context.Context, w io.Writer) error {
 			return eachRows(ctx, t, func(row int, v []float32) error {
-				b := make([]byte, 0, 2*len(v))
 				for _, x := range v {
 					if math.Abs(float64(x)) > 65504 {
 						return fmt.Errorf("%s: tensor %s: %v does not fit an f16; use --head int8 or --head keep", t.File, t.Name, x)
 					}
-					b = binary.LittleEndian.AppendUint16(b, layout.F32ToF16(x))
 				}
+				b := make([]byte, 2*len(v))
+				layout.EncodeF16(b, v)
 				_, err := w.Write(b)
 				return err
 			})
@@ -162,16 +158,14 @@ func (p *plan) keep(name string, t source.Tensor) {
 	}
 	p.add(memmap.Tensor{Name: name, DType: d, Shape: shapeOf(t)}, nil, func(ctx context.Context, w io.Writer) error {
 		return eachRows(ctx, t, func(row int, v []float32) error {
-			if d == memmap.F32 {
-				return writeF32(w, v)
-			}
 			b := make([]byte, 2*len(v))
-			for i, x := range v { // exact: x came from this type
-				h := layout.F32ToBF16(x)
-				if d == memmap.F16 {
-					h = layout.F32ToF16(x)
-				}
-				binary.LittleEndian.PutUint16(b[2*i:], h)
+			switch d { // exact: v came from this type
+			case memmap.F16:
+				layout.EncodeF16(b, v)
+			case memmap.BF16:
+				layout.EncodeBF16(b, v)
+			default:
+				return writeF32(w, v)
 			}
 			_, err := w.Write(b)
 			return err

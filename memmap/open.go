@@ -20,6 +20,7 @@ type File struct {
 	fd          int    // to ask for its length after a fault
 	manifest    Manifest
 	manifestSHA [sha256.Size]byte
+	manifestEnd uint64 // offset behind the manifest
 	minor       uint16
 }
 
@@ -85,8 +86,8 @@ func (f *File) parse() error {
 	if len(rest) != 0 {
 		return fmt.Errorf("offset %d: %d bytes follow the manifest within its length", PreambleSize+len(body)-len(rest), len(rest))
 	}
-	f.manifestSHA, f.minor = p.manifestSHA, p.minor
-	return f.manifest.validate(PreambleSize+uint64(p.manifestLen), p.fileLen)
+	f.manifestSHA, f.manifestEnd, f.minor = p.manifestSHA, PreambleSize+uint64(p.manifestLen), p.minor
+	return f.manifest.validate(f.manifestEnd, p.fileLen)
 }
 
 // Close unmaps the file. Slices that Data returned must not be touched afterwards.
@@ -149,7 +150,7 @@ func (f *File) Verify(ctx context.Context, progress func(done int64)) error {
 	return f.Guard(func() error {
 		h := sha256.New()
 		var sum [sha256.Size]byte
-		pos := PreambleSize + uint64(f.manifestLen())
+		pos := f.manifestEnd
 		for i := range f.manifest.Sections {
 			for j := range f.manifest.Sections[i].Tensors {
 				t := &f.manifest.Sections[i].Tensors[j]
@@ -174,14 +175,6 @@ func (f *File) Verify(ctx context.Context, progress func(done int64)) error {
 		}
 		return f.verifyPadding(pos, uint64(len(f.data)))
 	})
-}
-
-func (f *File) manifestLen() int {
-	p, err := decodePreamble(f.data[:PreambleSize], int64(len(f.data)))
-	if err != nil {
-		return 0
-	}
-	return int(p.manifestLen)
 }
 
 func (f *File) verifyPadding(from, to uint64) error {

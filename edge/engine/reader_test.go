@@ -227,10 +227,5 @@ func convertWide(t *testing.T, tok *tokenizer.Compiled) *memmap.File {
 	if err := w.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	blob, err := memmap.OpenFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { blob.Close() })
-	return blob
+	return testmodel.OpenFile(t, f)
 }

@@ -315,12 +315,7 @@ func TestSynth(t *testing.T) {
 	if _, err := convert.Convert(context.Background(), f, ck, convert.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	blob, err := memmap.OpenFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer blob.Close()
-	m := openModel(t, blob, Options{})
+	m := openModel(t, testmodel.OpenFile(t, f), Options{})
 	s := m.Session(0)
 	if err := s.Prefill(sequence(500, int(m.h.VocabSize)), nil); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"bimamba/edge/sample"
 	"bimamba/internal/atomicfile"
 	"bimamba/memmap"
+	"bimamba/neon/layout"
 )
 
 func (e *env) scoreCmd() *cobra.Command {
@@ -231,14 +231,11 @@ func newLogitsWriter(w io.Writer, lines [][]uint32, rows int) (*logitsWriter, er
 	}
 	bw := bufio.NewWriterSize(w, 1<<20)
 	sw, err := safetensors.NewWriter(bw, tensors)
-	return &logitsWriter{bw: bw, w: sw, row: make([]byte, 0, 4*rows)}, err
+	return &logitsWriter{bw: bw, w: sw, row: make([]byte, 4*rows)}, err
 }
 
 func (w *logitsWriter) write(logits []float32) error {
-	w.row = w.row[:0]
-	for _, v := range logits {
-		w.row = binary.LittleEndian.AppendUint32(w.row, math.Float32bits(v))
-	}
+	layout.EncodeF32(w.row, logits)
 	_, err := w.w.Write(w.row)
 	return err
 }

@@ -55,6 +55,12 @@ func Convert(t testing.TB, dir string, opt convert.Options) *memmap.File {
 	if _, err := convert.Convert(context.Background(), f, c, opt); err != nil {
 		t.Fatal(err)
 	}
+	return OpenFile(t, f)
+}
+
+// OpenFile maps the blob that f holds until the test ends.
+func OpenFile(t testing.TB, f *os.File) *memmap.File {
+	t.Helper()
 	blob, err := memmap.OpenFile(f)
 	if err != nil {
 		t.Fatal(err)
