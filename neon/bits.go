@@ -50,17 +50,10 @@ func lookup[T int32 | float32](acc *[layout.TileRows]T, lines *[spanBytes]byte, 
 	}
 }
 
-// addTiles adds the sums that the lines of adjacent tiles choose to acc, one element a tile. tables are those of the block, two for every 8 columns;
-// lines starts with the first tile's.
-func addTiles[T int32 | float32, E int16 | float32](acc [][layout.TileRows]T, lines []byte, tables [][16]E) {
-	var s sums8[T]
-	tileBytes := len(tables) / 2 * layout.LineBytes
-	for span := 0; len(tables) > 0; span += spanBytes {
-		fill(&s, (*[2 * spanLines][16]E)(tables))
-		for t := range acc {
-			lookup(&acc[t], (*[spanBytes]byte)(lines[t*tileBytes+span:]), &s)
-		}
-		tables = tables[2*spanLines:]
+// addSpan adds the sums that one span's lines of adjacent tiles choose to acc, one element a tile. lines starts with the first tile's in that span.
+func addSpan[T int32 | float32](acc [][layout.TileRows]T, lines []byte, tileBytes int, s *sums8[T]) {
+	for i := range acc {
+		lookup(&acc[i], (*[spanBytes]byte)(lines[i*tileBytes:]), s)
 	}
 }
 

@@ -19,9 +19,10 @@ func shapes() (ls []layout.Bits) {
 			}
 		}
 	}
-	for _, cols := range []int{1535, 1536, 1537, 3100} {
+	for _, cols := range []int{511, 513, 700, 1535, 1536, 1537, 3100} {
 		ls = append(ls, layout.Bits{Rows: 3, Cols: cols, Kb: layout.BlockWidth(cols)})
 	}
+	ls = append(ls, layout.Bits{Rows: 65, Cols: 2300, Kb: 1088}, layout.Bits{Rows: 65, Cols: 9000, Kb: 8960}) // units that do not divide a block; a block wider than any writer's
 	for _, rows := range []int{64*batchTiles - 1, 64 * batchTiles, 64*batchTiles + 1} {
 		ls = append(ls, layout.Bits{Rows: rows, Cols: 70, Kb: 64})
 	}
@@ -35,18 +36,19 @@ type bitKernel struct {
 	naive func(row, x []float32, l layout.Bits) float32
 }
 
-var bitKernels = []bitKernel{
-	{"lut16", func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int) {
-		lut := newLUT16(l.Cols)
+var bitKernels = []bitKernel{lutKernel("lut16", LUT16), lutKernel("lut8", LUT8), {"exact", BitMatVecExact, naiveExactRow}}
+
+func lutKernel(name string, f Form) bitKernel {
+	return bitKernel{name, func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int) {
+		lut := newLUT(l.Cols, f)
 		lut.Build(x, l)
 		BitMatVec(dst, w, l, lut, tile0, tile1)
-	}, naiveLUT16Row},
-	{"exact", func(dst []float32, w []byte, l layout.Bits, x []float32, tile0, tile1 int) {
-		BitMatVecExact(dst, w, l, x, fresh(ExactScratch(l.Cols)), tile0, tile1)
-	}, naiveExactRow},
+	}, func(row, x []float32, l layout.Bits) float32 { return naiveLUTRow(row, x, l, f) }}
 }
 
-func TestBitMatVec(t *testing.T) {
+func TestBitMatVec(t *testing.T) { eachKernel(t, testBitMatVec) }
+
+func testBitMatVec(t *testing.T) {
 	for _, k := range bitKernels {
 		t.Run(k.name, func(t *testing.T) {
 			n := noise(1)
@@ -79,8 +81,10 @@ func TestBitMatVec(t *testing.T) {
 }
 
 // TestBitMatVecPrecision compares with the true product: the error to expect is a few 1e-4 of the root mean square of y, as 14 bits of the largest sum of four give.
-func TestBitMatVecPrecision(t *testing.T) {
-	limits := map[string]float64{"lut16": 3e-4, "exact": 2e-6}
+func TestBitMatVecPrecision(t *testing.T) { eachKernel(t, testBitMatVecPrecision) }
+
+func testBitMatVecPrecision(t *testing.T) {
+	limits := map[string]float64{"lut16": 3e-4, "lut8": 3e-2, "exact": 2e-6}
 	for _, k := range bitKernels {
 		n := noise(2)
 		l := layout.Bits{Rows: 128, Cols: 2560, Kb: layout.BlockWidth(2560)}
@@ -104,27 +108,38 @@ func TestBitMatVecPrecision(t *testing.T) {
 	}
 }
 
-// TestLUT16Reuse builds narrow tables where wide ones were, and refuses tables of another layout.
-func TestLUT16Reuse(t *testing.T) {
-	n := noise(3)
-	wide := layout.Bits{Rows: 64, Cols: 500, Kb: 128}
-	lut := newLUT16(wide.Cols)
-	lut.Build(n.floats(wide.Cols), wide)
-	l := layout.Bits{Rows: 64, Cols: 130, Kb: 64}
-	w, x := n.packed(l), n.floats(l.Cols)
-	lut.Build(x, l)
-	dst, row := fresh(l.Rows), make([]float32, l.Cols)
-	BitMatVec(dst, w, l, lut, 0, 1)
-	compare(t, "after a wider input", dst, func(r int) float32 {
-		l.UnpackRow(row, w, r)
-		return naiveLUT16Row(row, x, l)
-	}, 0, l.Rows)
+func TestLUTReuse(t *testing.T) { eachKernel(t, testLUTReuse) }
 
-	defer func() {
-		if recover() == nil {
-			t.Error("tables of another block width were taken")
+// testLUTReuse builds narrow tables where wide ones were, a part at a time, and refuses tables of another layout.
+func testLUTReuse(t *testing.T) {
+	for _, f := range []Form{LUT16, LUT8} {
+		n := noise(3)
+		wide := layout.Bits{Rows: 64, Cols: 1500, Kb: 1472}
+		lut := newLUT(wide.Cols, f)
+		lut.Build(n.floats(wide.Cols), wide)
+		l := layout.Bits{Rows: 64, Cols: 1130, Kb: 640}
+		w, x := n.packed(l), n.floats(l.Cols)
+		lut.Measure(x, l)
+		for span := Spans(l); span > 0; { // from the back, 5 spans at a time
+			lo := max(0, span-5)
+			lut.Fill(lo, span)
+			span = lo
 		}
-	}()
-	l.Kb = 128
-	BitMatVec(dst, w, l, lut, 0, 1)
+		dst, row := fresh(l.Rows), make([]float32, l.Cols)
+		BitMatVec(dst, w, l, lut, 0, 1)
+		compare(t, "after a wider input", dst, func(r int) float32 {
+			l.UnpackRow(row, w, r)
+			return naiveLUTRow(row, x, l, f)
+		}, 0, l.Rows)
+
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("tables of another block width were taken")
+				}
+			}()
+			l.Kb = 128
+			BitMatVec(dst, w, l, lut, 0, 1)
+		}()
+	}
 }

@@ -37,9 +37,13 @@ const chunk = 256
 // MatVec writes rows row0 to row1-1 of the product of the row-major matrix w, (rows, len(x)), and x: each is Dot of the row and x.
 // Calls for different rows may run at once.
 func MatVec(dst []float32, w []byte, elem Elem, x []float32, row0, row1 int) {
-	var buf [chunk]float32
 	size := elem.size()
-	for r := row0; r < row1; r++ {
+	dst, w = dst[row0:row1], w[row0*len(x)*size:row1*len(x)*size]
+	if len(dst) == 0 || len(x) > 0 && asmDense(dst, w, elem, x) {
+		return
+	}
+	var buf [chunk]float32
+	for r := range dst {
 		row := w[r*len(x)*size:][:len(x)*size]
 		var l lanes
 		for i := 0; i < len(x); i += chunk {

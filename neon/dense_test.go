@@ -17,7 +17,9 @@ var elems = []struct {
 // widths are lengths around the borders of lanes, half lanes and chunks.
 var widths = []int{0, 1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 255, 256, 257, 264, 520, 1000}
 
-func TestMatVec(t *testing.T) {
+func TestMatVec(t *testing.T) { eachKernel(t, testMatVec) }
+
+func testMatVec(t *testing.T) {
 	n := noise(4)
 	const rows = 5
 	for _, e := range elems {
@@ -41,7 +43,9 @@ func TestMatVec(t *testing.T) {
 }
 
 // TestRow also pins the byte order.
-func TestRow(t *testing.T) {
+func TestRow(t *testing.T) { eachKernel(t, testRow) }
+
+func testRow(t *testing.T) {
 	row := make([]float32, 2)
 	for _, c := range []struct {
 		elem Elem
@@ -61,7 +65,9 @@ func TestRow(t *testing.T) {
 }
 
 // TestSpecialWeights puts NaN and infinities into the weights.
-func TestSpecialWeights(t *testing.T) {
+func TestSpecialWeights(t *testing.T) { eachKernel(t, testSpecialWeights) }
+
+func testSpecialWeights(t *testing.T) {
 	for _, e := range elems {
 		for _, v := range []float32{nan, inf, -inf} {
 			row := make([]float32, 40)
@@ -78,7 +84,9 @@ func TestSpecialWeights(t *testing.T) {
 	}
 }
 
-func TestI8MatVec(t *testing.T) {
+func TestI8MatVec(t *testing.T) { eachKernel(t, testI8MatVec) }
+
+func testI8MatVec(t *testing.T) {
 	n := noise(5)
 	const rows = 5
 	for _, cols := range append(widths, 4100) { // 128*H is not exact in float32 for long rows of one sign
@@ -110,9 +118,11 @@ func TestI8MatVec(t *testing.T) {
 	}
 }
 
-// TestQ14Long fills long inputs with the largest halves and weights: the packed sums must not run into each other.
-func TestQ14Long(t *testing.T) {
-	for _, cols := range []int{packedRun, packedRun + 1, 1 << 18, 1<<18 + 5} {
+// TestQ14Long fills long inputs with the largest inputs and weights: no lane of a sum may overflow.
+func TestQ14Long(t *testing.T) { eachKernel(t, testQ14Long) }
+
+func testQ14Long(t *testing.T) {
+	for _, cols := range []int{asmCols, asmCols + 64, 1 << 18, 1<<18 + 5} {
 		w, x := make([]byte, cols), make([]float32, cols)
 		for i := range w {
 			w[i] = 0x80
@@ -133,7 +143,9 @@ func TestQ14Long(t *testing.T) {
 	}
 }
 
-func TestI8Precision(t *testing.T) {
+func TestI8Precision(t *testing.T) { eachKernel(t, testI8Precision) }
+
+func testI8Precision(t *testing.T) {
 	n := noise(6)
 	const cols = 2048
 	w, x := n.bytes(cols), n.floats(cols)
@@ -155,7 +167,9 @@ func TestI8Precision(t *testing.T) {
 	}
 }
 
-func TestReductions(t *testing.T) {
+func TestReductions(t *testing.T) { eachKernel(t, testReductions) }
+
+func testReductions(t *testing.T) {
 	n := noise(7)
 	for _, count := range widths {
 		for _, a := range activations {
@@ -180,7 +194,9 @@ func TestReductions(t *testing.T) {
 	}
 }
 
-func TestElementwise(t *testing.T) {
+func TestElementwise(t *testing.T) { eachKernel(t, testElementwise) }
+
+func testElementwise(t *testing.T) {
 	n := noise(8)
 	for _, count := range widths {
 		for _, f := range []struct {
@@ -189,9 +205,9 @@ func TestElementwise(t *testing.T) {
 			want func(x, y, k float32) float32
 		}{
 			{"Scale", func(dst, x, _ []float32, k float32) { Scale(dst, x, k) }, func(x, _, k float32) float32 { return x * k }},
-			{"Mul", func(dst, x, y []float32, _ float32) { copy(dst, x); Mul(dst, y) }, func(x, y, _ float32) float32 { return x * y }},
-			{"Add", func(dst, x, y []float32, _ float32) { copy(dst, x); Add(dst, y) }, func(x, y, _ float32) float32 { return x + y }},
-			{"AddScalar", func(dst, x, _ []float32, k float32) { copy(dst, x); AddScalar(dst, k) }, func(x, _, k float32) float32 { return x + k }},
+			{"Mul", func(dst, x, y []float32, _ float32) { copy(dst, x); Mul(dst, dst, y) }, func(x, y, _ float32) float32 { return x * y }},
+			{"Add", func(dst, x, y []float32, _ float32) { copy(dst, x); Add(dst, dst, y) }, func(x, y, _ float32) float32 { return x + y }},
+			{"AddScalar", func(dst, x, _ []float32, k float32) { copy(dst, x); AddScalar(dst, dst, k) }, func(x, _, k float32) float32 { return x + k }},
 		} {
 			x, y, k := n.floats(count), n.floats(count), n.float()
 			dst := fresh(count + 1)

@@ -1,6 +1,9 @@
 package neon
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // I8MatVecExact writes rows row0 to row1-1 of the product of the row-major 8-bit matrix w, (rows, len(x)), whose row r is scaled by scale[r], and x:
 // scale[r] times Dot of the row's integers and x. Calls for different rows may run at once.
@@ -23,97 +26,114 @@ func I8MatVecExact(dst []float32, w []byte, scale, x []float32, row0, row1 int) 
 const (
 	// q14Top is the largest integer of a Q14.
 	q14Top = 8191
-	// packedRun is how many elements are added in packed form: sums of up to 64*128 an element stay below 2^31, and so apart.
-	packedRun = 1 << 17
+	// asmCols bounds the columns that a kernel adds up in 32-bit lanes: at least 4 lanes of products up to 128*8191 stay below 2^31.
+	asmCols = 8192
 )
 
-// Q14 is the input of I8MatVec: x as integers of 14 bits, q = 128*hi + lo, with one scale.
+// Q14 is the input of I8MatVec and I4MatVec: x as integers of 14 bits with one scale.
 //
-// With amax = max|x|: q = round(fl(x*fl(8191/amax))), ties to even, scale = fl(amax/8191); hi = (q+64)>>7 and lo = q-128*hi both fit 8 bits.
+// With amax = max|x|: q = round(fl(x*fl(8191/amax))), ties to even, scale = fl(amax/8191).
 // An amax below 2^-100 gives zeros and a scale of 0, NaN or Inf zeros and a scale of NaN.
+//
+// Beside q there is what a kernel without wide products takes: hi = (q+64)>>7 and lo = q-128*hi, which fit 8 bits, and for each
+// four of q the sum -8*(q0+q1+q2+q3), which makes products with 4-bit weights 0 to 15 those of weights -8 to 7.
 type Q14 struct {
-	packed []int64 // hi<<32 + lo: one product with a weight feeds both sums
-	n      int     // elements in use
+	q      []int16
+	hi, lo []int8
+	shift  []int32
+	n      int // elements in use
 	scale  float32
 }
 
-// Q14Size is the bytes that NewQ14 takes for vectors of up to n elements.
-func Q14Size(n int) int64 { return 8 * int64(n) }
+// q14Room is n rounded up to a cache line of int8.
+func q14Room(n int) int { return (n + 63) &^ 63 }
 
-// NewQ14 makes room for vectors of up to n elements in mem, Q14Size(n) bytes aligned to 8.
+// Q14Size is the bytes that NewQ14 takes for vectors of up to n elements.
+func Q14Size(n int) int64 { return 5 * int64(q14Room(n)) }
+
+// NewQ14 makes room for vectors of up to n elements in mem, Q14Size(n) bytes aligned to 64.
 func NewQ14(mem []byte, n int) *Q14 {
 	mem = mem[:Q14Size(n)]
-	return &Q14{packed: unsafe.Slice((*int64)(unsafe.Pointer(unsafe.SliceData(mem))), n)}
+	room := q14Room(n)
+	if room == 0 {
+		return &Q14{}
+	}
+	p := unsafe.Pointer(unsafe.SliceData(mem))
+	return &Q14{
+		q:     unsafe.Slice((*int16)(p), room),
+		hi:    unsafe.Slice((*int8)(unsafe.Add(p, 2*room)), room),
+		lo:    unsafe.Slice((*int8)(unsafe.Add(p, 3*room)), room),
+		shift: unsafe.Slice((*int32)(unsafe.Add(p, 4*room)), room/4),
+	}
 }
 
 // Quantize prepares x.
 func (q *Q14) Quantize(x []float32) {
 	q.n = len(x)
-	packed := q.packed[:len(x)]
 	amax := largest(x)
+	var inv float32
 	if !finite(amax) || amax < tiny {
-		clear(packed)
 		q.scale = amax0(amax)
-		return
+	} else {
+		inv, q.scale = q14Top/amax, amax/q14Top
 	}
-	inv := q14Top / amax
-	for i, v := range x {
-		k := int64(roundEven(v * inv))
+	done := 0
+	if inv != 0 {
+		done = asmQuantize(q, x, inv)
+	}
+	for i := done; i < len(x); i++ {
+		var k int32
+		if inv != 0 {
+			k = roundEven(x[i] * inv)
+		}
 		hi := (k + 64) >> 7
-		packed[i] = hi<<32 + (k - 128*hi)
+		q.q[i], q.hi[i], q.lo[i] = int16(k), int8(hi), int8(k-128*hi)
 	}
-	q.scale = amax / q14Top
+	for i := done / 4; i < len(x)/4; i++ {
+		f := (*[4]int16)(q.q[4*i:])
+		q.shift[i] = -8 * (int32(f[0]) + int32(f[1]) + int32(f[2]) + int32(f[3]))
+	}
 }
 
-// largest is the largest |x[i]|, or NaN if x holds one.
+// largest is the largest |x[i]|, or NaN if x holds one: without their signs, floats compare as their bits do, and a NaN is the largest.
 func largest(x []float32) float32 {
-	var top float32
-	for _, v := range x {
-		if v = abs(v); !(v <= top) {
-			top = v
-			if v != v {
-				break
-			}
-		}
+	top, n := asmMaxAbs(x)
+	for _, v := range x[n:] {
+		top = max(top, math.Float32bits(v)&^(1<<31))
 	}
-	return top
+	return math.Float32frombits(top)
 }
 
 // I8MatVec writes rows row0 to row1-1 of the product of the row-major 8-bit matrix w, whose row r is scaled by scale[r], and the prepared input.
-// With the integer sums H of w*hi and L of w*lo:
+// With the integer sum T of w*q and q's scale s:
 //
-//	dst[r] = fl(scale[r] * fl(s * fl(fl(128*float32(H)) + float32(L))))
+//	dst[r] = fl(scale[r] * fl(s * float32(T)))
 //
 // Calls for different rows may run at once.
 func I8MatVec(dst []float32, w []byte, scale []float32, q *Q14, row0, row1 int) {
-	for r := row0; r < row1; r++ {
-		row, x := w[r*q.n:][:q.n], q.packed[:q.n]
-		var high, low int64
-		for len(row) > 0 {
-			n := min(len(row), packedRun)
-			sum := dotI8(row[:n], x[:n])
-			l := int64(int32(sum))
-			low += l
-			high += (sum - l) >> 32
-			row, x = row[n:], x[n:]
-		}
-		dst[r] = scale[r] * float32(q.scale*(float32(128*float32(high))+float32(low)))
+	n := q.n
+	dst, w, scale = dst[row0:row1], w[row0*n:row1*n], scale[row0:row1]
+	if len(dst) == 0 || n > 0 && n <= asmCols && asmI8(dst, w, scale, q) {
+		return
+	}
+	for r := range dst {
+		dst[r] = scale[r] * float32(q.scale*float32(dotI8(w[r*n:][:n], q.q[:n])))
 	}
 }
 
 // dotI8 is the sum of the signed bytes of w times x. x is as long as w.
-func dotI8(w []byte, x []int64) int64 {
+func dotI8(w []byte, x []int16) int64 {
 	var s0, s1, s2, s3 int64
 	for len(w) >= 8 && len(x) >= 8 {
-		a, b := (*[8]byte)(w), (*[8]int64)(x)
-		s0 += int64(int8(a[0]))*b[0] + int64(int8(a[4]))*b[4]
-		s1 += int64(int8(a[1]))*b[1] + int64(int8(a[5]))*b[5]
-		s2 += int64(int8(a[2]))*b[2] + int64(int8(a[6]))*b[6]
-		s3 += int64(int8(a[3]))*b[3] + int64(int8(a[7]))*b[7]
+		a, b := (*[8]byte)(w), (*[8]int16)(x)
+		s0 += int64(int8(a[0]))*int64(b[0]) + int64(int8(a[4]))*int64(b[4])
+		s1 += int64(int8(a[1]))*int64(b[1]) + int64(int8(a[5]))*int64(b[5])
+		s2 += int64(int8(a[2]))*int64(b[2]) + int64(int8(a[6]))*int64(b[6])
+		s3 += int64(int8(a[3]))*int64(b[3]) + int64(int8(a[7]))*int64(b[7])
 		w, x = w[8:], x[8:]
 	}
 	for i, b := range w {
-		s0 += int64(int8(b)) * x[i]
+		s0 += int64(int8(b)) * int64(x[i])
 	}
 	return s0 + s1 + s2 + s3
 }

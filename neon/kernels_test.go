@@ -33,12 +33,15 @@ func workloads() (all []workload) {
 		l := s.l
 		w, x := n.packed(l), n.floats(l.Cols)
 		set(&n, x, 500)
-		lut, scratch := newLUT16(l.Cols), make([]float32, ExactScratch(l.Cols))
-		dst, exact := make([]float32, l.Rows), make([]float32, l.Rows)
+		lut, lut8 := newLUT(l.Cols, LUT16), newLUT(l.Cols, LUT8)
+		dst, fast, exact := make([]float32, l.Rows), make([]float32, l.Rows), make([]float32, l.Rows)
 		lut.Build(x, l)
-		add("LUT16.Build/"+s.name, 4*l.Cols+len(lut.tables)*32, func() { lut.Build(x, l) })
-		add("BitMatVec/"+s.name, len(w), func() { BitMatVec(dst, w, l, lut, 0, l.Tiles()) }, dst)
-		add("BitMatVecExact/"+s.name, len(w), func() { BitMatVecExact(exact, w, l, x, scratch, 0, l.Tiles()) }, exact)
+		lut8.Build(x, l)
+		add("LUT.Build/lut16/"+s.name, 4*l.Cols+len(lut.tables), func() { lut.Build(x, l) })
+		add("BitMatVec/lut16/"+s.name, len(w), func() { BitMatVec(dst, w, l, lut, 0, l.Tiles()) }, dst)
+		add("LUT.Build/lut8/"+s.name, 4*l.Cols+len(lut8.tables), func() { lut8.Build(x, l) })
+		add("BitMatVec/lut8/"+s.name, len(w), func() { BitMatVec(fast, w, l, lut8, 0, l.Tiles()) }, fast)
+		add("BitMatVecExact/"+s.name, len(w), func() { BitMatVecExact(exact, w, l, x, 0, l.Tiles()) }, exact)
 	}
 
 	for _, s := range []struct {
@@ -59,6 +62,11 @@ func workloads() (all []workload) {
 		add("Q14.Quantize/"+s.name, 12*s.cols, func() { q.Quantize(x) })
 		add("I8MatVec/"+s.name, len(w), func() { I8MatVec(dst, w, scale, q, 0, s.rows) }, dst)
 		add("I8MatVecExact/"+s.name, len(w), func() { I8MatVecExact(exact, w, scale, x, 0, s.rows) }, exact)
+		w4, scale4, dst4 := n.bytes(s.rows*layout.I4RowBytes(s.cols)), make([]byte, 2*s.rows*layout.I4Groups(s.cols)), make([]float32, s.rows)
+		layout.EncodeF16(scale4, n.floats(len(scale4)/2))
+		add("I4MatVec/"+s.name, len(w4)+len(scale4), func() { I4MatVec(dst4, w4, scale4, q, 0, s.rows) }, dst4)
+		row4 := make([]float32, s.cols)
+		add("I4Row/"+s.name, s.cols/2, func() { I4Row(row4, w4, scale4, 2) }, row4)
 		row := make([]float32, s.cols)
 		add("I8Row/"+s.name, s.cols, func() { I8Row(row, w, scale[2], 2) }, row)
 	}
@@ -68,19 +76,29 @@ func workloads() (all []workload) {
 		channels, headdim, dState int
 	}{{"model", 1152, 64, 64}, {"odd", 77, 5, 27}} {
 		ring, w, bias, conv := n.floats(4*s.channels), n.floats(4*s.channels), n.floats(s.channels), make([]float32, s.channels)
-		add("ConvStep/"+s.name, 40*s.channels, func() { ConvStep(conv, ring, w, bias, 4, 2) }, conv)
+		add("ConvStep/"+s.name, 40*s.channels, func() { ConvStep(conv, ring, w, bias, 4, 2, s.channels, 0) }, conv)
 		state, x, b, c, y := n.floats(s.headdim*s.dState), n.floats(s.headdim), n.floats(s.dState), n.floats(s.dState), make([]float32, s.headdim)
 		add("StateUpdate/"+s.name, 8*len(state), func() { StateUpdate(y, state, x, b, c, 0.875, 0.3, -1.1) }, y, state)
 
+		half := make([]uint16, len(state))
+		for i := range half {
+			half[i] = layout.F32ToF16(n.float())
+		}
+		y16 := make([]float32, s.headdim)
+		add("StateUpdateF16/"+s.name, 4*len(half), func() { StateUpdateF16(y16, half, x, b, c, 0.875, 0.3, -1.1) }, y16)
+
 		z, v := n.floats(s.channels), make([]float32, s.channels)
 		add("SiLU/"+s.name, 8*s.channels, func() { SiLU(v, z) }, v)
+		exp, softplus := make([]float32, s.channels), make([]float32, s.channels)
+		add("ExpTo/"+s.name, 8*s.channels, func() { ExpTo(exp, z) }, exp)
+		add("SoftplusTo/"+s.name, 8*s.channels, func() { SoftplusTo(softplus, z) }, softplus)
 		scaled, sums := make([]float32, s.channels), make([]float32, 3)
 		add("Scale/"+s.name, 8*s.channels, func() { Scale(scaled, z, 1.7) }, scaled)
 		add("Dot Sum RMSInv/"+s.name, 16*s.channels, func() { sums[0], sums[1], sums[2] = Dot(z, ring), Sum(z), RMSInv(z, 1e-5) }, sums)
 		m, a, k := append([]float32(nil), z...), append([]float32(nil), z...), append([]float32(nil), z...)
-		add("Mul/"+s.name, 12*s.channels, func() { copy(m, z); Mul(m, ring) }, m)
-		add("Add/"+s.name, 12*s.channels, func() { copy(a, z); Add(a, ring) }, a)
-		add("AddScalar/"+s.name, 8*s.channels, func() { copy(k, z); AddScalar(k, 0.3) }, k)
+		add("Mul/"+s.name, 12*s.channels, func() { Mul(m, z, ring) }, m)
+		add("Add/"+s.name, 12*s.channels, func() { Add(a, z, ring) }, a)
+		add("AddScalar/"+s.name, 8*s.channels, func() { AddScalar(k, z, 0.3) }, k)
 	}
 	return all
 }
@@ -99,7 +117,9 @@ func hashFloats(h hash.Hash, v ...float32) {
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // TestHashes pins the results of every kernel, on every CPU: a change here changes what every model answers.
-func TestHashes(t *testing.T) {
+func TestHashes(t *testing.T) { eachKernel(t, testHashes) }
+
+func testHashes(t *testing.T) {
 	check := func(name, got, want string) {
 		t.Helper()
 		if got != want {
@@ -113,12 +133,12 @@ func TestHashes(t *testing.T) {
 			hashFloats(h, out...)
 		}
 	}
-	check("every kernel", sum(h), "ed2912222c97c767ce439a2658bfef02445a88d87e4b730931eba61fc2f9fe93")
+	check("every kernel", sum(h), "a780930fb5cb9fe5a024aedc78827d28ddccdb7a4994ee497cf316cdd611f92e")
 
 	h.Reset()
 	n := noise(12)
 	l := layout.Bits{Rows: 70, Cols: 150, Kb: 64}
-	lut, q, scratch := newLUT16(l.Cols), newQ14(l.Cols), make([]float32, ExactScratch(l.Cols))
+	lut, lut8, q := newLUT(l.Cols, LUT16), newLUT(l.Cols, LUT8), newQ14(l.Cols)
 	dst, w := make([]float32, l.Rows), n.packed(l)
 	scale, w8 := n.floats(l.Rows), n.bytes(l.Rows*l.Cols)
 	for _, a := range activations {
@@ -127,7 +147,10 @@ func TestHashes(t *testing.T) {
 		lut.Build(x, l)
 		BitMatVec(dst, w, l, lut, 0, l.Tiles())
 		hashFloats(h, dst...)
-		BitMatVecExact(dst, w, l, x, scratch, 0, l.Tiles())
+		lut8.Build(x, l)
+		BitMatVec(dst, w, l, lut8, 0, l.Tiles())
+		hashFloats(h, dst...)
+		BitMatVecExact(dst, w, l, x, 0, l.Tiles())
 		hashFloats(h, dst...)
 		q.Quantize(x)
 		I8MatVec(dst, w8, scale, q, 0, l.Rows)
@@ -136,7 +159,7 @@ func TestHashes(t *testing.T) {
 		SiLU(x, x)
 		hashFloats(h, x...)
 	}
-	check("unusual inputs", sum(h), "226be9edd2a88a0ecc28aac0127ae1d364b3a2958e9a8228f7da6309c6e5d835")
+	check("unusual inputs", sum(h), "96538007b74fbf4c7982471ae0a0014b91a319a847b506ac0e33f262a6b7c570")
 
 	for _, f := range []struct {
 		name, want string
@@ -152,7 +175,9 @@ func TestHashes(t *testing.T) {
 	}
 }
 
-func TestAllocations(t *testing.T) {
+func TestAllocations(t *testing.T) { eachKernel(t, testAllocations) }
+
+func testAllocations(t *testing.T) {
 	for _, w := range workloads() {
 		if n := testing.AllocsPerRun(10, w.run); n != 0 {
 			t.Errorf("%s allocates %v times", w.name, n)
@@ -166,7 +191,7 @@ func TestAllocations(t *testing.T) {
 
 func BenchmarkKernels(b *testing.B) {
 	for _, w := range workloads() {
-		b.Run(w.name, func(b *testing.B) {
+		b.Run(w.name+"/"+chosen, func(b *testing.B) {
 			b.SetBytes(w.bytes)
 			for b.Loop() {
 				w.run()

@@ -66,10 +66,27 @@ func Softplus(x float32) float32 {
 
 func abs(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
 
-// SiLU writes x/(1+Exp(-x)) to dst. dst may be x.
+// ExpTo writes Exp(x) to dst. dst may be x, which is at least as long.
+func ExpTo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i := asmExp(dst, x); i < len(dst); i++ {
+		dst[i] = Exp(x[i])
+	}
+}
+
+// SoftplusTo writes Softplus(x) to dst. dst may be x, which is at least as long.
+func SoftplusTo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i := asmSoftplus(dst, x); i < len(dst); i++ {
+		dst[i] = Softplus(x[i])
+	}
+}
+
+// SiLU writes x/(1+Exp(-x)) to dst. dst may be x, which is at least as long.
 func SiLU(dst, x []float32) {
 	x = x[:len(dst)]
-	for i, v := range x {
+	for i := asmSiLU(dst, x); i < len(dst); i++ {
+		v := x[i]
 		dst[i] = v / (1 + Exp(-v))
 	}
 }

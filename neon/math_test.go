@@ -1,6 +1,7 @@
 package neon
 
 import (
+	"fmt"
 	"math"
 	"testing"
 )
@@ -102,6 +103,37 @@ func TestRoundEven(t *testing.T) {
 	for _, v := range []float32{0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 8190.5, 8191.5} {
 		if got, want := roundEven(v), int32(math.RoundToEven(float64(v))); got != want {
 			t.Errorf("roundEven(%v) = %d, want %d", v, got, want)
+		}
+	}
+}
+
+func TestVectorFunctions(t *testing.T) { eachKernel(t, testVectorFunctions) }
+
+// testVectorFunctions holds the vector forms against the scalar ones, over every exponent and at the ends.
+func testVectorFunctions(t *testing.T) {
+	x := []float32{0, float32(math.Copysign(0, -1)), inf, -inf, nan, -87.33, -87.34, 88.72, 88.73, 0x1p-149, -0x1p-149}
+	sweep(math.MaxFloat32, func(v float32) { x = append(x, v) })
+	sweep(100, func(v float32) { x = append(x, v) })
+	dst := make([]float32, len(x))
+	for _, f := range []struct {
+		name   string
+		vector func(dst, x []float32)
+		scalar func(float32) float32
+	}{
+		{"ExpTo", ExpTo, Exp},
+		{"SoftplusTo", SoftplusTo, Softplus},
+		{"SiLU", SiLU, func(v float32) float32 { return v / (1 + Exp(-v)) }},
+	} {
+		f.vector(dst, x)
+		for i, v := range dst {
+			if want := f.scalar(x[i]); !same(v, want) {
+				t.Fatalf("%s(%v) = %v (%#08x), want %v (%#08x)", f.name, x[i], v, math.Float32bits(v), want, math.Float32bits(want))
+			}
+		}
+		for _, count := range widths {
+			dst, part := fresh(count+1), x[:count]
+			f.vector(dst[:count], part)
+			compare(t, fmt.Sprint(f.name, " of ", count), dst, func(i int) float32 { return f.scalar(part[i]) }, 0, count)
 		}
 	}
 }

@@ -10,6 +10,16 @@ import (
 
 // The oracles of this file are the definitions of doc.go and of each kernel, word for word and element by element: no tables, no blocks of lines.
 
+// eachKernel runs a test with every set of kernels that this CPU has.
+func eachKernel(t *testing.T, test func(t *testing.T)) {
+	before := chosen
+	defer use(before)
+	for _, name := range Kernels() {
+		use(name)
+		t.Run(name, test)
+	}
+}
+
 // noise is a stream of numbers that is the same on every CPU and in every version of Go.
 type noise uint64
 
@@ -153,9 +163,9 @@ func fresh(n int) []float32 {
 	return x
 }
 
-// newLUT16 and newQ14 take memory as the arena gives it: aligned, and dirty.
-func newLUT16(cols int) *LUT16 { return NewLUT16(dirty(LUT16Size(cols)), cols) }
-func newQ14(n int) *Q14        { return NewQ14(dirty(Q14Size(n)), n) }
+// newLUT and newQ14 take memory as the arena gives it: aligned, and dirty.
+func newLUT(cols int, f Form) *LUT { return NewLUT(dirty(LUTSize(cols, f)), cols, f) }
+func newQ14(n int) *Q14            { return NewQ14(dirty(Q14Size(n)), n) }
 
 func dirty(n int64) []byte {
 	lines := make([][64]byte, (n+63)/64+1)
@@ -205,41 +215,49 @@ func naiveSum4(row, x []float32, i int) float32 {
 	return a + b
 }
 
-// naiveLUT16Row is a row of BitMatVec; row holds its signs.
-func naiveLUT16Row(row, x []float32, l layout.Bits) float32 {
+// naiveLUTRow is a row of BitMatVec; row holds its signs.
+func naiveLUTRow(row, x []float32, l layout.Bits, f Form) float32 {
+	top, unit := float32(8064), l.Kb
+	if f == LUT8 {
+		top, unit = 63, min(l.Kb, 512)
+	}
 	var y float32
-	for cb := 0; cb < l.Cols; cb += l.Kb {
-		end := min(cb+l.Kb, (l.Cols+63)/64*64)
-		var amax float64
-		for i := cb; i < end; i += 4 {
-			lo := float32(math.Abs(float64(at(x, i)))) + float32(math.Abs(float64(at(x, i+1))))
-			hi := float32(math.Abs(float64(at(x, i+2)))) + float32(math.Abs(float64(at(x, i+3))))
-			amax = math.Max(amax, float64(lo+hi)) // Inf beats NaN here; both are refused
-			if lo+hi != lo+hi {
-				amax = math.NaN()
-				break
-			}
-		}
-		switch {
-		case math.IsNaN(amax) || math.IsInf(amax, 0):
-			y += nan
-			continue
-		case amax < 0x1p-100:
-			y += 0
-			continue
-		}
-		inv, s := float32(8064)/float32(amax), float32(amax)/8064
-		acc := 0
-		for i := cb; i < end; i += 4 {
-			e := math.RoundToEven(float64(float32(naiveSum4(row, x, i) * inv)))
-			if math.Abs(e) > 8064 {
-				panic("an entry is too large for 14 bits")
-			}
-			acc += int(e)
-		}
-		y += float32(s * float32(acc))
+	for cb := 0; cb < l.Cols; {
+		end := min(cb+unit, cb/l.Kb*l.Kb+l.Kb, (l.Cols+63)/64*64)
+		y += naiveUnit(row, x, cb, end, top)
+		cb = end
 	}
 	return y
+}
+
+// naiveUnit is what the columns cb to end-1, which share a scale, add to a row.
+func naiveUnit(row, x []float32, cb, end int, top float32) float32 {
+	var amax float64
+	for i := cb; i < end; i += 4 {
+		lo := float32(math.Abs(float64(at(x, i)))) + float32(math.Abs(float64(at(x, i+1))))
+		hi := float32(math.Abs(float64(at(x, i+2)))) + float32(math.Abs(float64(at(x, i+3))))
+		amax = math.Max(amax, float64(lo+hi)) // Inf beats NaN here; both are refused
+		if lo+hi != lo+hi {
+			amax = math.NaN()
+			break
+		}
+	}
+	switch {
+	case math.IsNaN(amax) || math.IsInf(amax, 0):
+		return nan
+	case amax < 0x1p-100:
+		return 0
+	}
+	inv, s := top/float32(amax), float32(amax)/top
+	acc := 0
+	for i := cb; i < end; i += 4 {
+		e := math.RoundToEven(float64(float32(naiveSum4(row, x, i) * inv)))
+		if math.Abs(e) > float64(top) {
+			panic("an entry is too large")
+		}
+		acc += int(e)
+	}
+	return s * float32(acc)
 }
 
 // naiveExactRow is a row of BitMatVecExact.
@@ -255,8 +273,8 @@ func naiveExactRow(row, x []float32, l layout.Bits) float32 {
 	return y
 }
 
-// naiveI8 is a row of I8MatVec.
-func naiveI8(w []byte, scale float32, x []float32) float32 {
+// naiveQ14 is the integers and the scale of a Q14.
+func naiveQ14(x []float32) (q []int, s float32) {
 	var amax float32
 	for _, v := range x {
 		if a := float32(math.Abs(float64(v))); a > amax || a != a {
@@ -266,8 +284,6 @@ func naiveI8(w []byte, scale float32, x []float32) float32 {
 			break
 		}
 	}
-	var q []int
-	var s float32
 	switch {
 	case amax != amax || math.IsInf(float64(amax), 0):
 		q, s = make([]int, len(x)), nan
@@ -280,16 +296,15 @@ func naiveI8(w []byte, scale float32, x []float32) float32 {
 			q = append(q, int(math.RoundToEven(float64(float32(v*inv)))))
 		}
 	}
-	var h, l int
+	return q, s
+}
+
+// naiveI8 is a row of I8MatVec.
+func naiveI8(w []byte, scale float32, x []float32) float32 {
+	q, s := naiveQ14(x)
+	sum := 0
 	for i, v := range q {
-		hi := int(math.Floor(float64(v+64) / 128))
-		lo := v - 128*hi
-		if hi < -128 || hi > 127 || lo < -128 || lo > 127 {
-			panic("a half of a 14-bit input is no int8")
-		}
-		h += hi * int(int8(w[i]))
-		l += lo * int(int8(w[i]))
+		sum += v * int(int8(w[i]))
 	}
-	t := float32(128*float32(h)) + float32(l)
-	return scale * float32(s*t)
+	return scale * float32(s*float32(sum))
 }

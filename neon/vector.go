@@ -8,6 +8,8 @@ type lanes [16]float32
 // add adds x[i]*y[i] to lane i mod 16. y is at least as long as x.
 func (l *lanes) add(x, y []float32) {
 	y = y[:len(x)]
+	n := asmDot(l, x, y) // whole rounds of the lanes
+	x, y = x[n:], y[n:]
 	// Eight lanes at a time stay in registers on amd64, which has 16.
 	addHalf((*[8]float32)(l[:8]), x, y)
 	if len(x) > 8 {
@@ -52,6 +54,7 @@ func Dot(x, y []float32) float32 {
 // Sum is the sum of x, in 16 lanes.
 func Sum(x []float32) float32 {
 	var l lanes
+	x = x[asmSum(&l, x):]
 	for len(x) >= 16 {
 		a := (*[16]float32)(x)
 		for j := range a {
@@ -74,30 +77,31 @@ func RMSInv(x []float32, eps float32) float32 {
 // Scale writes x*k to dst. dst may be x.
 func Scale(dst, x []float32, k float32) {
 	x = x[:len(dst)]
-	for i, v := range x {
-		dst[i] = v * k
+	for i := asmScale(dst, x, k); i < len(x); i++ {
+		dst[i] = x[i] * k
 	}
 }
 
-// Mul multiplies x by y, element by element. y is at least as long as x.
-func Mul(x, y []float32) {
-	y = y[:len(x)]
-	for i, v := range y {
-		x[i] *= v
+// Mul writes x*y to dst, element by element. dst may be x; x and y are at least as long as dst.
+func Mul(dst, x, y []float32) {
+	x, y = x[:len(dst)], y[:len(dst)]
+	for i := asmMul(dst, x, y); i < len(dst); i++ {
+		dst[i] = x[i] * y[i]
 	}
 }
 
-// Add adds y to x, element by element. y is at least as long as x.
-func Add(x, y []float32) {
-	y = y[:len(x)]
-	for i, v := range y {
-		x[i] += v
+// Add writes x+y to dst, element by element. dst may be x; x and y are at least as long as dst.
+func Add(dst, x, y []float32) {
+	x, y = x[:len(dst)], y[:len(dst)]
+	for i := asmAdd(dst, x, y); i < len(dst); i++ {
+		dst[i] = float32(x[i]) + float32(y[i])
 	}
 }
 
-// AddScalar adds k to every element of x.
-func AddScalar(x []float32, k float32) {
-	for i := range x {
-		x[i] += float32(k) // the caller's k may be a product, and this inlined
+// AddScalar writes x+k to dst. dst may be x; x is at least as long as dst.
+func AddScalar(dst, x []float32, k float32) {
+	x = x[:len(dst)]
+	for i := asmAddScalar(dst, x, k); i < len(dst); i++ {
+		dst[i] = x[i] + float32(k) // the caller's k may be a product, and this inlined
 	}
 }

@@ -31,7 +31,7 @@ func NewFootprint(m *memmap.Manifest, sessions int) Footprint {
 	for _, b := range workspaceBuffers(h) {
 		f.Workspace += 4 * roundLine(int64(b))
 	}
-	f.Workspace += roundBytes(neon.LUT16Size(maxCols(h))) + roundBytes(neon.Q14Size(maxCols(h)))
+	f.Workspace += roundBytes(neon.LUTSize(maxCols(h), neon.LUT16)) + roundBytes(neon.Q14Size(maxCols(h)))
 	for i := range m.Sections {
 		s := &m.Sections[i]
 		switch s.Name {

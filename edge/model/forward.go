@@ -13,7 +13,7 @@ func (s *Session) forward(id uint32, logits []float32) {
 	for i := range m.layers {
 		s.normalise(s.xn[:h.DModel], s.h, 1)
 		s.mixer(i)
-		neon.Add(s.h, s.delta) // h += out_proj(y)
+		neon.Add(s.h, s.h, s.delta) // h += out_proj(y)
 		if s.trace != nil {
 			s.trace(i, s.h)
 		}
@@ -22,7 +22,7 @@ func (s *Session) forward(id uint32, logits []float32) {
 	if logits != nil {
 		xn := s.xn[:h.DModel]
 		s.normalise(xn, s.h, 1)
-		neon.Mul(xn, m.normF)
+		neon.Mul(xn, xn, m.normF)
 		s.multiply(logits, &m.head, xn)
 	}
 }
@@ -43,7 +43,7 @@ func (s *Session) mixer(i int) {
 	ring := s.conv[i*dConv*channels:][:dConv*channels]
 	slot := int(s.pos % int64(dConv))
 	copy(ring[slot*channels:][:channels], s.proj[dInner:])
-	neon.ConvStep(s.xbc, ring, l.conv, l.convBias, dConv, slot)
+	neon.ConvStep(s.xbc, ring, l.conv, l.convBias, dConv, slot, channels, 0)
 	x, B, C := s.xbc[:dInner], s.xbc[dInner:][:bc], s.xbc[dInner+bc:][:bc] // (d_inner), (ngroups, d_state) twice
 
 	// S = exp(dt*A)*S + dt*x (outer) B;  y = S C + D*x, head by head
@@ -58,7 +58,7 @@ func (s *Session) mixer(i int) {
 
 	// out_proj(rmsnorm(y * silu(z)))
 	neon.SiLU(z, z)
-	neon.Mul(s.y, z)
+	neon.Mul(s.y, s.y, z)
 	s.normalise(s.xn[:dInner], s.y, int(h.GatedNormGroups))
 	s.multiply(s.delta, &l.out, s.xn[:dInner])
 }
@@ -77,14 +77,14 @@ func (s *Session) multiply(dst []float32, w *matrix, x []float32) {
 	xs := s.xs[:w.cols]
 	copy(xs, x)
 	if w.norm != nil {
-		neon.Mul(xs, w.norm)
+		neon.Mul(xs, xs, w.norm)
 	}
 	switch {
 	case w.dtype == memmap.B1 && w.quant == memmap.QuantColumn: // bits (scale*x) + bias.x
 		shift := neon.Dot(w.bias, x)
-		neon.Mul(xs, w.scale)
+		neon.Mul(xs, xs, w.scale)
 		s.bits(dst, w, xs)
-		neon.AddScalar(dst, shift)
+		neon.AddScalar(dst, dst, shift)
 	case w.dtype == memmap.B1: // scale * (bits x) + bias * sum(x)
 		sum := neon.Sum(xs)
 		s.bits(dst, w, xs)
@@ -101,14 +101,14 @@ func (s *Session) multiply(dst []float32, w *matrix, x []float32) {
 		neon.MatVec(dst, w.data, w.elem, xs, 0, w.rows)
 	}
 	if w.outBias != nil {
-		neon.Add(dst, w.outBias)
+		neon.Add(dst, dst, w.outBias)
 	}
 }
 
 // bits computes the +-1 product dst = bits x.
 func (s *Session) bits(dst []float32, w *matrix, x []float32) {
 	if s.m.precision == Exact {
-		neon.BitMatVecExact(dst, w.data, w.bits, x, s.tables, 0, w.bits.Tiles())
+		neon.BitMatVecExact(dst, w.data, w.bits, x, 0, w.bits.Tiles())
 		return
 	}
 	s.lut.Build(x, w.bits)

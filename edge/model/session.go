@@ -18,24 +18,23 @@ type Session struct {
 	conv []float32 // (n_layer, d_conv, channels), a ring over d_conv: token t lies in row t mod d_conv
 
 	// Workspace.
-	h      []float32 // (d_model), the residual stream
-	xn     []float32 // (max(d_model, d_inner)), the normalised input of a matrix
-	xs     []float32 // the same times scale or norm
-	proj   []float32 // (d_in_proj), z | x | B | C | dt
-	xbc    []float32 // (channels), x | B | C after the convolution
-	y      []float32 // (d_inner), output of the heads
-	delta  []float32 // (d_model), what a layer adds to h
-	lut    *neon.LUT16
-	q14    *neon.Q14
-	tables []float32 // exact precision: the float tables of one column block
+	h     []float32 // (d_model), the residual stream
+	xn    []float32 // (max(d_model, d_inner)), the normalised input of a matrix
+	xs    []float32 // the same times scale or norm
+	proj  []float32 // (d_in_proj), z | x | B | C | dt
+	xbc   []float32 // (channels), x | B | C after the convolution
+	y     []float32 // (d_inner), output of the heads
+	delta []float32 // (d_model), what a layer adds to h
+	lut   *neon.LUT
+	q14   *neon.Q14
 
 	trace func(layer int, h []float32) // tests look at the residual stream behind each layer; nil elsewhere
 }
 
 // workspaceBuffers is the length of each float32 buffer of a session's workspace, in the order of init.
-func workspaceBuffers(h *memmap.Model) [8]int {
+func workspaceBuffers(h *memmap.Model) [7]int {
 	wide := maxCols(h)
-	return [8]int{int(h.DModel), wide, wide, int(h.DInProj()), int(h.Channels()), int(h.DInner), int(h.DModel), neon.ExactScratch(wide)}
+	return [7]int{int(h.DModel), wide, wide, int(h.DInProj()), int(h.Channels()), int(h.DInner), int(h.DModel)}
 }
 
 // init carves the session out of the arena.
@@ -45,10 +44,10 @@ func (s *Session) init(m *Model, arena *carver) {
 	s.ssm = arena.floats(int(h.NLayer) * int(h.DInner) * int(h.DState))
 	s.conv = arena.floats(int(h.NLayer) * int(h.DConv) * int(h.Channels()))
 	sizes := workspaceBuffers(h)
-	for i, dst := range []*[]float32{&s.h, &s.xn, &s.xs, &s.proj, &s.xbc, &s.y, &s.delta, &s.tables} {
+	for i, dst := range []*[]float32{&s.h, &s.xn, &s.xs, &s.proj, &s.xbc, &s.y, &s.delta} {
 		*dst = arena.floats(sizes[i])
 	}
-	s.lut = neon.NewLUT16(arena.bytes(neon.LUT16Size(maxCols(h))), maxCols(h))
+	s.lut = neon.NewLUT(arena.bytes(neon.LUTSize(maxCols(h), neon.LUT16)), maxCols(h), neon.LUT16)
 	s.q14 = neon.NewQ14(arena.bytes(neon.Q14Size(maxCols(h))), maxCols(h))
 }
 
