@@ -33,6 +33,7 @@ const (
 	HeadKeep Head = "keep" // the checkpoint's own element type
 	HeadF16  Head = "f16"
 	HeadInt8 Head = "int8" // 8 bit, one scale a row
+	HeadInt4 Head = "int4" // 4 bit, one binary16 scale for 32 columns of a row
 )
 
 // Checkpoint is an opened checkpoint.

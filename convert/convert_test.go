@@ -289,6 +289,63 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// TestInt4 reads embedding and head back by the formulas of FORMAT.md, sections 3 and 4.
+func TestInt4(t *testing.T) {
+	f := newFake(false)
+	f.config = strings.Replace(f.config, "{", `{"tie_embeddings": false, `, 1)
+	e := f.values(t, "backbone.embedding.weight")
+	clear(e[2*80 : 3*80]) // a row of zeros
+	for i := range 80 {
+		e[3*80+i] *= 0x1p-21 // the scales are subnormal
+		e[4*80+i] *= 500000
+	}
+	f.set("backbone.embedding.weight", e, 32, 80)
+	head := make([]float32, len(e))
+	for i := range head {
+		head[i] = float32(math.Sin(float64(i)))
+	}
+	f.set("lm_head.weight", head, 32, 80)
+	blob, _ := convertFake(t, f, Options{Head: HeadInt4})
+	if _, minor := blob.Version(); minor != 1 {
+		t.Errorf("the minor version is %d", minor)
+	}
+	for name, want := range map[string][]float32{"embedding": e, "lm_head": head} {
+		w, q := tensor(t, blob, "io", name+".weight")
+		s, scales := tensor(t, blob, "io", name+".scale")
+		if w.DType != memmap.I4 || w.Layout != "i4-g32" || w.Quant != "group" || s.DType != memmap.F16 || s.Quant != "" || !slices.Equal(s.Shape, []uint64{32, 3}) {
+			t.Fatalf("%+v, %+v", w, s)
+		}
+		scale := make([]float32, 32*3)
+		layout.DecodeF16(scale, scales)
+		for o := range 32 {
+			for i := range 96 {
+				v := int(q[o*3*16+i/2])>>(i%2*4)&15 - 8
+				if i >= 80 {
+					if v != 0 {
+						t.Fatalf("%s: padding element %d of row %d is %d", name, i, o, v)
+					}
+					continue
+				}
+				step, x := float64(scale[o*3+i/32]), float64(want[o*80+i])
+				// Half a step, but at the ends: 8 steps, which have no positive element, and where the scale itself was rounded.
+				limit := math.Abs(step) / 2
+				if x/step > 7.5 {
+					limit = math.Abs(x - 7*step)
+				} else if x/step < -8.5 {
+					limit = math.Abs(x + 8*step)
+				}
+				if d := math.Abs(float64(v)*step - x); !(d <= limit) || math.Abs(x) > 8*max(math.Abs(step)*(1+0x1p-11), math.Abs(step)+0x1p-25) {
+					t.Fatalf("%s: element %d of row %d: %v became %d * %v", name, i, o, x, v, step)
+				}
+			}
+		}
+	}
+	// The largest that there may be.
+	e[7] = 8 * 65504
+	f.set("backbone.embedding.weight", e, 32, 80)
+	convertFake(t, f, Options{Head: HeadInt4})
+}
+
 // TestBadCheckpoints names file, tensor and what to do.
 func TestBadCheckpoints(t *testing.T) {
 	for _, c := range []struct {
@@ -340,6 +397,16 @@ func TestBadCheckpoints(t *testing.T) {
 		{"f16 head", "does not fit an f16", Options{Head: HeadF16}, func(t *testing.T, f *fake) {
 			w := f.values(t, "backbone.embedding.weight")
 			w[0] = 1e6
+			f.set("backbone.embedding.weight", w, 32, 80)
+		}},
+		{"int4 head", "weights.bin: tensor backbone.embedding.weight: element [1 2] is -524032.03, more than 8 times the largest f16, so that its scale does not fit one; use --head int8 or --head keep", Options{Head: HeadInt4}, func(t *testing.T, f *fake) {
+			w := f.values(t, "backbone.embedding.weight")
+			w[82] = math.Nextafter32(-8*65504, -1e6)
+			f.set("backbone.embedding.weight", w, 32, 80)
+		}},
+		{"int4 NaN", "element [31 79] is NaN", Options{Head: HeadInt4}, func(t *testing.T, f *fake) {
+			w := f.values(t, "backbone.embedding.weight")
+			w[32*80-1] = float32(math.NaN())
 			f.set("backbone.embedding.weight", w, 32, 80)
 		}},
 		{"cut", "weights.bin: tensor " + in + "weight", Options{}, func(t *testing.T, f *fake) {

@@ -2,9 +2,11 @@ package convert
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"bimamba/convert/source"
 	"bimamba/memmap"
@@ -16,6 +18,9 @@ const chunkElems = 1 << 18
 
 // maxZeros is the largest part of a 1-bit projection's latent weights that may be exactly 0, which one bit cannot say.
 const maxZeros = 0.001
+
+// maxF16 is the largest finite binary16.
+const maxF16 = 65504
 
 // eachRows hands out t's rows, some at a time, as float32 (n*cols elements). NaN and Inf are refused.
 func eachRows(ctx context.Context, t source.Tensor, fn func(row0 int, rows []float32) error) error {
@@ -131,11 +136,13 @@ func (p *plan) head(name string, t source.Tensor) {
 	switch p.opt.Head {
 	case HeadInt8:
 		p.int8Rows(name, t)
+	case HeadInt4:
+		p.int4Rows(name, t)
 	case HeadF16:
 		p.add(memmap.Tensor{Name: name + ".weight", DType: memmap.F16, Shape: shapeOf(t)}, nil, func(ctx context.Context, w io.Writer) error {
 			return eachRows(ctx, t, func(row int, v []float32) error {
 				for _, x := range v {
-					if math.Abs(float64(x)) > 65504 {
+					if math.Abs(float64(x)) > maxF16 {
 						return fmt.Errorf("%s: tensor %s: %v does not fit an f16; use --head int8 or --head keep", t.File, t.Name, x)
 					}
 				}
@@ -198,6 +205,49 @@ func (p *plan) int8Rows(name string, t source.Tensor) {
 	})
 	p.add(memmap.Tensor{Name: name + ".scale", DType: memmap.F32, Shape: []uint64{uint64(t.Shape[0])}}, nil, func(_ context.Context, w io.Writer) error {
 		return writeF32(w, scale)
+	})
+}
+
+// int4Rows adds name.weight as 4-bit rows, and name.scale, (rows, groups), behind it. Each reads and quantizes t by itself,
+// for the scales of a large head are megabytes, which would have to be kept until its weights are written.
+func (p *plan) int4Rows(name string, t source.Tensor) {
+	if p.err != nil {
+		return
+	}
+	cols := int(t.Shape[1])
+	groups, rowBytes := layout.I4Groups(cols), layout.I4RowBytes(cols)
+	quantize := func(ctx context.Context, write func(q []byte, scale []uint16) error) error {
+		var q []byte
+		var scale []uint16
+		return eachRows(ctx, t, func(row int, v []float32) error {
+			for i, x := range v {
+				if math.Abs(float64(x)) > 8*maxF16 {
+					return fmt.Errorf("%s: tensor %s: element %v is %v, more than 8 times the largest f16, so that its scale does not fit one; use --head int8 or --head keep", t.File, t.Name, index(t.Shape, int64(row*cols+i)), x)
+				}
+			}
+			n := len(v) / cols
+			q, scale = slices.Grow(q[:0], n*rowBytes)[:n*rowBytes], slices.Grow(scale[:0], n*groups)[:n*groups]
+			for r := range n {
+				layout.QuantizeI4(q[r*rowBytes:], scale[r*groups:], v[r*cols:(r+1)*cols])
+			}
+			return write(q, scale)
+		})
+	}
+	p.add(memmap.Tensor{Name: name + ".weight", DType: memmap.I4, Layout: memmap.I4Layout, Quant: memmap.QuantGroup, Shape: shapeOf(t)}, nil, func(ctx context.Context, w io.Writer) error {
+		return quantize(ctx, func(q []byte, _ []uint16) error {
+			_, err := w.Write(q)
+			return err
+		})
+	})
+	p.add(memmap.Tensor{Name: name + ".scale", DType: memmap.F16, Shape: []uint64{uint64(t.Shape[0]), uint64(groups)}}, nil, func(ctx context.Context, w io.Writer) error {
+		return quantize(ctx, func(_ []byte, scale []uint16) error {
+			b := make([]byte, 0, 2*len(scale))
+			for _, s := range scale {
+				b = binary.LittleEndian.AppendUint16(b, s)
+			}
+			_, err := w.Write(b)
+			return err
+		})
 	})
 }
 

@@ -13,8 +13,11 @@ import (
 // The format's version. A reader refuses another major version and accepts every minor one.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1 // the newest that this program knows; a file is written with the oldest that has all that it uses
 )
+
+// I4Layout is the layout of every i4 tensor: rows in whole groups of layout.I4Group elements.
+const I4Layout = "i4-g32"
 
 // Alignments and limits of FORMAT.md.
 const (
@@ -81,6 +84,18 @@ func decodePreamble(b []byte, size int64) (preamble, error) {
 	return p, nil
 }
 
+// minor is the oldest minor version that has all that m uses.
+func (m *Manifest) minor() uint16 {
+	for i := range m.Sections {
+		for j := range m.Sections[i].Tensors {
+			if m.Sections[i].Tensors[j].DType == I4 {
+				return 1
+			}
+		}
+	}
+	return 0
+}
+
 // elemBits is the size of one element in bits, 0 for a type that this version does not know.
 func (d DType) elemBits() uint64 {
 	switch d {
@@ -90,6 +105,8 @@ func (d DType) elemBits() uint64 {
 		return 16
 	case I8, U8:
 		return 8
+	case I4:
+		return 4
 	case B1:
 		return 1
 	}
@@ -124,6 +141,15 @@ func (t *Tensor) byteLength() (uint64, error) {
 			return 0, err
 		}
 		return uint64(l.Bytes()), nil
+	case t.DType == I4:
+		if len(t.Shape) != 2 {
+			return 0, fmt.Errorf("shape %v: a 4-bit matrix has 2 dimensions", t.Shape)
+		}
+		if t.Layout != I4Layout {
+			return 0, fmt.Errorf("layout %q is not known for dtype %s, which has %s (format %d.%d); use a newer bimamba", t.Layout, t.DType, I4Layout, Major, Minor)
+		}
+		groups := (t.Shape[1] + layout.I4Group - 1) / layout.I4Group // not by layout's int, which may have 32 bits
+		return t.Shape[0] * groups * (layout.I4Group * bits / 8), nil
 	case t.Layout != "":
 		return 0, fmt.Errorf("layout %q is not known for dtype %s (format %d.%d); use a newer bimamba", t.Layout, t.DType, Major, Minor)
 	}

@@ -17,6 +17,7 @@ const (
 	U8   DType = "u8"
 	U32  DType = "u32"
 	B1   DType = "b1" // one bit an element, in the order that Tensor.Layout names
+	I4   DType = "i4" // four bits an element, in the layout I4Layout
 )
 
 // Quant says how a projection's companions (X.scale, X.bias) apply to X.weight.
@@ -28,6 +29,7 @@ const (
 	QuantColumn Quant = "column" // W~[o,i] = scale[i]*W[o,i] + bias[i]; scale and bias already hold the norm in front
 	QuantRow    Quant = "row"    // W~[o,i] = scale[o]*W[o,i] + bias[o]; i8 has no bias
 	QuantSingle Quant = "single" // W~[o,i] = scale[0]*W[o,i] + bias[0]
+	QuantGroup  Quant = "group"  // W~[o,i] = scale[o,i/32]*W[o,i], scale f16; i4 has this one and nothing else has it
 )
 
 // Kind is what a model was trained to do, and so what may be asked of it.

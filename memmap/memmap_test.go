@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"bimamba/neon/layout"
 )
 
 // testManifest is a small model's manifest without offsets.
@@ -39,6 +41,15 @@ func testManifest() *Manifest {
 		},
 		Provenance: Provenance{Converter: "test", Sources: []SourceFile{{Name: "a", Length: 1}}},
 	}
+}
+
+// testManifestI4 is testManifest with a 4-bit embedding, whose rows end within a group.
+func testManifestI4() *Manifest {
+	m := testManifest()
+	m.Model.DModel = 65
+	m.Sections[0].Tensors[0] = Tensor{Name: "embedding.weight", DType: I4, Layout: I4Layout, Quant: QuantGroup, Shape: []uint64{32, 65}}
+	m.Sections[0].Tensors[1] = Tensor{Name: "embedding.scale", DType: F16, Shape: []uint64{32, 3}}
+	return m
 }
 
 // buffer is a file in memory.
@@ -131,6 +142,63 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if err := f.Lock(s); err != nil && !strings.Contains(err.Error(), "ulimit") {
 		t.Error(err)
+	}
+}
+
+// TestI4 writes rows of whole groups. Only a file that holds such a tensor has minor version 1, so that older readers read all others.
+func TestI4(t *testing.T) {
+	if _, minor := mustOpen(t, fill(t, testManifest())).Version(); minor != 0 {
+		t.Errorf("a file without i4 has version 1.%d", minor)
+	}
+	f := mustOpen(t, fill(t, testManifestI4()))
+	if major, minor := f.Version(); major != 1 || minor != 1 {
+		t.Errorf("a file with i4 has version %d.%d", major, minor)
+	}
+	s, _ := f.Section("io")
+	if x, ok := s.Tensor("embedding.weight"); !ok || x.Length != 32*48 || x.Layout != "i4-g32" || x.Quant != "group" {
+		t.Errorf("tensor %+v, %t", x, ok)
+	}
+	if err := f.Verify(context.Background(), nil); err != nil {
+		t.Error(err)
+	}
+	for cols, want := range map[uint64]uint64{1: 16, 31: 16, 32: 16, 33: 32, 64: 32, 65: 48, 1 << 40: 1 << 39} {
+		x := Tensor{DType: I4, Layout: I4Layout, Shape: []uint64{3, cols}}
+		if n, err := x.byteLength(); err != nil || n != 3*want {
+			t.Errorf("3 rows of %d: %d bytes, %v", cols, n, err)
+		}
+	}
+	x := Tensor{DType: I4, Layout: I4Layout, Shape: []uint64{math.MaxInt64 / 64, 1}} // the most elements that there may be, 31 of 32 of them padding
+	if n, err := x.byteLength(); err != nil || n != math.MaxInt64/64*16 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestHostileI4 opens blobs whose 4-bit matrix is none.
+func TestHostileI4(t *testing.T) {
+	b := fill(t, testManifestI4())
+	for _, c := range []struct {
+		name, want string
+		change     func(weight, scale *Tensor)
+	}{
+		{"no layout", `layout "" is not known for dtype i4`, func(w, _ *Tensor) { w.Layout = "" }},
+		{"other layout", `layout "i4-g64" is not known for dtype i4`, func(w, _ *Tensor) { w.Layout = "i4-g64" }},
+		{"bits layout", "is not known for dtype i4", func(w, _ *Tensor) { w.Layout = "bits-64x8-kb64" }},
+		{"layout of others", `layout "i4-g32" is not known for dtype f16`, func(_, s *Tensor) { s.Layout = I4Layout }},
+		{"1 dimension", "2 dimensions", func(w, _ *Tensor) { w.Shape = []uint64{32 * 65} }},
+		{"3 dimensions", "2 dimensions", func(w, _ *Tensor) { w.Shape = []uint64{32, 5, 13} }},
+		{"length", "length is 1536 bytes, but i4 of shape [32 64] takes 1024", func(w, _ *Tensor) { w.Shape[1] = 64 }},
+		{"unpadded", "takes 1536", func(w, _ *Tensor) { w.Length = 32 * 65 / 2 }},
+		{"overflow", "more elements", func(w, _ *Tensor) { w.Shape = []uint64{1 << 32, 1 << 31} }},
+		{"no quant", "i4 and group go together", func(w, _ *Tensor) { w.Quant = QuantNone }},
+		{"row", "i4 and group go together", func(w, _ *Tensor) { w.Quant = QuantRow }},
+		{"group of others", "i4 and group go together", func(_, s *Tensor) { s.Quant = QuantGroup }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Open(tempFile(t, edit(t, b, func(m *Manifest) { c.change(&m.Sections[0].Tensors[0], &m.Sections[0].Tensors[1]) })))
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "tensor \"embedding.") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error is %v; it has to name the tensor and %q in one line", err, c.want)
+			}
+		})
 	}
 }
 
@@ -434,6 +502,7 @@ func FuzzOpen(f *testing.F) {
 	b := fill(f, testManifest())
 	f.Add(b)
 	f.Add(b[:PreambleSize])
+	f.Add(fill(f, testManifestI4()))
 	f.Add(edit(f, b, func(m *Manifest) { m.Sections[1].Tensors[0].Offset = 64 }))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// Mend the checksum, or nothing behind it is ever reached.
@@ -455,6 +524,11 @@ func FuzzManifest(f *testing.F) {
 	b := fill(f, testManifest())
 	n := binary.LittleEndian.Uint32(b[12:])
 	f.Add(b[PreambleSize : PreambleSize+n])
+	i4 := fill(f, testManifestI4())
+	if len(i4) != len(b) {
+		f.Fatalf("the seeds are files of %d and %d bytes: the second manifest fits the first no more", len(b), len(i4))
+	}
+	f.Add(i4[PreambleSize : PreambleSize+binary.LittleEndian.Uint32(i4[12:])])
 	f.Fuzz(func(t *testing.T, enc []byte) {
 		if len(enc) > SectionAlign-PreambleSize {
 			return
@@ -479,9 +553,14 @@ func fuzzOpen(t *testing.T, b []byte) {
 			for _, x := range f.Data(&s.Tensors[j]) {
 				sum += x
 			}
-			if s.Tensors[j].DType == B1 {
-				if _, err := s.Tensors[j].Bits(); err != nil {
+			switch x := &s.Tensors[j]; x.DType {
+			case B1:
+				if _, err := x.Bits(); err != nil {
 					t.Fatal(err)
+				}
+			case I4:
+				if x.Length != x.Shape[0]*uint64(layout.I4RowBytes(int(x.Shape[1]))) || x.Quant != QuantGroup || x.Layout != I4Layout {
+					t.Fatalf("%+v is accepted", x)
 				}
 			}
 		}

@@ -140,6 +140,11 @@ func (f *File) Data(t *Tensor) []byte {
 	return f.data[t.Offset : t.Offset+t.Length : t.Offset+t.Length]
 }
 
+// SectionData is the mapped bytes of s, its padding included. A section starts on SectionAlign, so on a page of every kernel. Touch them inside [File.Guard].
+func (f *File) SectionData(s *Section) []byte {
+	return f.data[s.Offset : s.Offset+s.Length : s.Offset+s.Length]
+}
+
 // Verify reads the whole file and compares every tensor with its checksum, and every padding byte with 0.
 // progress, if not nil, is told the bytes read so far.
 func (f *File) Verify(ctx context.Context, progress func(done int64)) error {
@@ -200,7 +205,7 @@ func (f *File) Advise(s *Section, a Advice) error {
 	if s.Length == 0 {
 		return nil
 	}
-	if err := unix.Madvise(f.sectionPages(s), int(a)); err != nil {
+	if err := unix.Madvise(f.SectionData(s), int(a)); err != nil {
 		return fmt.Errorf("%s: madvise of section %q: %w", f.name, s.Name, err)
 	}
 	return nil
@@ -211,14 +216,11 @@ func (f *File) Lock(s *Section) error {
 	if s.Length == 0 {
 		return nil
 	}
-	if err := unix.Mlock(f.sectionPages(s)); err != nil {
+	if err := unix.Mlock(f.SectionData(s)); err != nil {
 		return fmt.Errorf("%s: locking the %d bytes of section %q in memory: %w; raise the limit (ulimit -l, or LimitMEMLOCK= in a unit)", f.name, s.Length, s.Name, err)
 	}
 	return nil
 }
-
-// sectionPages is the section's bytes. A section starts on SectionAlign, so on a page of every kernel.
-func (f *File) sectionPages(s *Section) []byte { return f.data[s.Offset : s.Offset+s.Length] }
 
 // contains tells whether addr lies in the mapping, and at which offset. The mapping ends on a page's border, not with the file.
 func (f *File) contains(addr uintptr) (uint64, bool) {

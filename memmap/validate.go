@@ -158,13 +158,16 @@ func (s *Section) validateTensors() error {
 			}
 		}
 		switch t.Quant {
-		case QuantNone, QuantColumn, QuantRow, QuantSingle:
+		case QuantNone, QuantColumn, QuantRow, QuantSingle, QuantGroup:
 		default:
 			return where("quant %q is not known to this reader (format %d.%d); use a newer bimamba", t.Quant, Major, Minor)
 		}
 		want, err := t.byteLength()
 		if err != nil {
 			return where("%v", err)
+		}
+		if (t.Quant == QuantGroup) != (t.DType == I4) {
+			return where("quant %q does not go with dtype %s: %s and %s go together", t.Quant, t.DType, I4, QuantGroup)
 		}
 		if t.Length != want {
 			return where("length is %d bytes, but %s of shape %v takes %d", t.Length, t.DType, t.Shape, want)

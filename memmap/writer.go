@@ -111,7 +111,7 @@ func (w *Writer) Finish() error {
 	if _, err := w.w.WriteAt(b, PreambleSize); err != nil {
 		return err
 	}
-	p := preamble{major: Major, minor: Minor, manifestLen: uint32(len(b)), fileLen: w.fileLen, manifestSHA: sha256.Sum256(b)}
+	p := preamble{major: Major, minor: w.m.minor(), manifestLen: uint32(len(b)), fileLen: w.fileLen, manifestSHA: sha256.Sum256(b)}
 	_, err = w.w.WriteAt(p.encode(), 0)
 	return err
 }

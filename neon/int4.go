@@ -38,6 +38,30 @@ func I4MatVec(dst []float32, w, scale []byte, q *Q14, row0, row1 int) {
 	}
 }
 
+// I4MatVecExact is the product of a 4-bit matrix and x in float32: each row is Dot of the elements times their scales and x.
+func I4MatVecExact(dst []float32, w, scale []byte, x []float32, row0, row1 int) {
+	var buf [chunk]float32
+	groups, rowBytes := layout.I4Groups(len(x)), layout.I4RowBytes(len(x))
+	for r := row0; r < row1; r++ {
+		var l lanes
+		for i := 0; i < len(x); i += chunk { // whole groups
+			part := buf[:min(chunk, len(x)-i)]
+			i4Floats(part, w[r*rowBytes+i/2:], scale[2*(r*groups+i/layout.I4Group):])
+			l.add(part, x[i:])
+		}
+		dst[r] = l.sum()
+	}
+}
+
+// i4Floats writes the first elements of w times the scales of their groups to dst.
+func i4Floats(dst []float32, w, scale []byte) {
+	for i := range dst {
+		g := i / layout.I4Group
+		part := (*[layout.I4Group / 2]byte)(w[g*layout.I4Group/2:])
+		dst[i] = layout.F16ToF32(binary.LittleEndian.Uint16(scale[2*g:])) * float32(nibble(part, i%layout.I4Group))
+	}
+}
+
 // nibble is element i of a group.
 func nibble(part *[layout.I4Group / 2]byte, i int) int32 {
 	return int32(part[i/2]>>(i%2*4)&15) - 8
@@ -46,10 +70,5 @@ func nibble(part *[layout.I4Group / 2]byte, i int) int32 {
 // I4Row writes row r of the 4-bit matrix w, (rows, len(dst)), times its scales, to dst.
 func I4Row(dst []float32, w, scale []byte, r int) {
 	groups, rowBytes := layout.I4Groups(len(dst)), layout.I4RowBytes(len(dst))
-	w, scale = w[r*rowBytes:][:rowBytes], scale[2*r*groups:][:2*groups]
-	for i := range dst {
-		g := i / layout.I4Group
-		part := (*[layout.I4Group / 2]byte)(w[g*layout.I4Group/2:])
-		dst[i] = layout.F16ToF32(binary.LittleEndian.Uint16(scale[2*g:])) * float32(nibble(part, i%layout.I4Group))
-	}
+	i4Floats(dst, w[r*rowBytes:][:rowBytes], scale[2*r*groups:][:2*groups])
 }

@@ -39,6 +39,7 @@ The projections in_proj and out_proj (--proj):
 
 Embedding and head (--head):
   int8   8 bit, one scale a row
+  int4   4 bit, one half-precision scale for 32 columns: 4.5 bits a weight
   f16    half precision
   keep   the checkpoint's own element type
 
@@ -66,12 +67,17 @@ data. Without one the kind is base, and BOS is as tokenizer_config.json says, el
 	f := c.Flags()
 	f.StringVarP(&out, "output", "o", "", "the file to write")
 	f.Var(&choice{&proj, []string{"auto", "keep", "int8", "1bit"}}, "proj", "form of the projections: auto, keep, int8 or 1bit (default auto)")
-	f.Var(&choice{&head, []string{"int8", "f16", "keep"}}, "head", "form of embedding and head: int8, f16 or keep (default int8)")
+	headFlag(c, &head)
 	f.StringVar(&tok, "tokenizer", "", "tokenizer.json or tokenizer.model, or a folder with one (default: SRC's)")
 	f.StringVar(&card, "card", "", "model card (TOML)")
 	f.BoolVar(&force, "force", false, "replace OUT if it exists")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c
+}
+
+// headFlag adds --head to c.
+func headFlag(c *cobra.Command, head *string) {
+	c.Flags().Var(&choice{head, []string{"int8", "int4", "f16", "keep"}}, "head", "form of embedding and head: int8, int4, f16 or keep (default int8)")
 }
 
 // choice is a flag that takes one of a few words.

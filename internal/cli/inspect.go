@@ -89,7 +89,7 @@ func inspectJSON(f *memmap.File) any {
 		tasks = append(tasks, map[string]string{"name": t.Name, "prefix": t.Prefix, "suffix": t.Suffix})
 	}
 	major, minor := f.Version()
-	fp := model.NewFootprint(m, 1)
+	fp := model.NewFootprint(m, model.Options{})
 	id := f.ID()
 	var tok any
 	if m.Tokenizer != nil {
@@ -117,7 +117,7 @@ func inspectJSON(f *memmap.File) any {
 			"description": m.Provenance.Description, "data": m.Provenance.Data,
 		},
 		"footprint": map[string]int64{
-			"weights": fp.Weights, "head": fp.Head, "tokenizer": fp.Tokenizer, "state": fp.State(), "workspace": fp.Workspace, "total": fp.Total(), "traffic_per_token": fp.Traffic(),
+			"weights": fp.Weights, "head": fp.Head, "tokenizer": fp.Tokenizer, "state": fp.State(), "workspace": fp.Workspace, "total": fp.Total(), "traffic_per_token": fp.Traffic().Total(),
 		},
 	}
 }
@@ -148,7 +148,11 @@ func inspect(out io.Writer, f *memmap.File, tensors bool) error {
 	if !h.TieEmbeddings {
 		tie = "head apart"
 	}
-	line("embedding", "%d rows, %s", h.VocabSize, tie)
+	rows := "rows"
+	if t, ok := embedding(f); ok {
+		rows += " of " + string(t.DType)
+	}
+	line("embedding", "%d %s, %s", h.VocabSize, rows, tie)
 	line("norms", "eps %g, gated norm in %d groups, dt within [%g, %g]", h.NormEps, h.GatedNormGroups, h.DtMin, h.DtMax)
 	if t := m.Tokenizer; t != nil {
 		line("tokenizer", "%d tokens", t.Size)
@@ -160,12 +164,12 @@ func inspect(out io.Writer, f *memmap.File, tensors bool) error {
 		return err
 	}
 
-	fp := model.NewFootprint(m, 1)
+	fp := model.NewFootprint(m, model.Options{})
 	fmt.Fprintf(out, "\nmemory, one session\n")
 	for _, r := range []struct {
 		name string
 		n    int64
-	}{{"layers (mapped)", fp.Weights}, {"embedding and head (mapped)", fp.Head}, {"tokenizer (mapped)", fp.Tokenizer}, {"state", fp.State()}, {"workspace", fp.Workspace + fp.Shared}, {"total", fp.Total()}, {"moved per token", fp.Traffic()}} {
+	}{{"layers (mapped)", fp.Weights}, {"embedding and head (mapped)", fp.Head}, {"tokenizer (mapped)", fp.Tokenizer}, {"state", fp.State()}, {"workspace", fp.Workspace + fp.Shared}, {"total", fp.Total()}, {"moved per token", fp.Traffic().Total()}} {
 		fmt.Fprintf(w, "  %s\t%s\n", r.name, mega(r.n))
 	}
 	if err := w.Flush(); err != nil {
@@ -199,6 +203,15 @@ func inspect(out io.Writer, f *memmap.File, tensors bool) error {
 		}
 	}
 	return w.Flush()
+}
+
+// embedding is the embedding's matrix, which the manifest alone does not promise.
+func embedding(f *memmap.File) (*memmap.Tensor, bool) {
+	s, ok := f.Section("io")
+	if !ok {
+		return nil, false
+	}
+	return s.Tensor("embedding.weight")
 }
 
 func firstLine(s string) string {

@@ -19,25 +19,27 @@ import (
 )
 
 func (e *env) synthCmd() *cobra.Command {
-	var out, size, format string
+	var out, size, format, head string
 	var seed uint64
 	var force, asJSON bool
 	c := &cobra.Command{
 		Use:   "synth --size SIZE -o FILE",
 		Short: "Make a random model of a known shape",
 		Long: `Synth writes a model of random 1-bit weights in the shape of a real one, to measure speed and memory where the weights are not at hand.
-Its states stay normal numbers. The same seed gives the same file.
+Its states stay normal numbers. The same seed gives the same file. --head is that of "bimamba convert".
 
 Sizes: ` + strings.Join(synth.Sizes(), ", ") + `.
 
 With --format checkpoint it writes a folder instead: config.json and f16 safetensors in shards, as they come out of training.`,
-		Example: "  bimamba synth --size 780M -o 780m.bimamba\n  bimamba synth --size 2.7B --format checkpoint -o 2.7b",
+		Example: "  bimamba synth --size 780M -o 780m.bimamba\n  bimamba synth --size 2.7B --head int4 -o 2.7b.bimamba\n  bimamba synth --size 2.7B --format checkpoint -o 2.7b",
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0:
 				return fmt.Errorf("%s takes no arguments beside its flags", c.CommandPath())
 			case size == "" || out == "":
 				return fmt.Errorf("%s needs --size and -o", c.CommandPath())
+			case format == "checkpoint" && head != "":
+				return errors.New("--head is for --format bimamba; give it to bimamba convert with the checkpoint")
 			}
 			return nil
 		},
@@ -56,10 +58,7 @@ With --format checkpoint it writes a folder instead: config.json and f16 safeten
 				fmt.Fprintf(e.stdout, "%s: a random %s checkpoint\n", out, size)
 				return nil
 			}
-			rep, err := e.writeBlob(c.Context(), out, force, ck, convert.Options{
-				Card:      &convert.Card{Name: "synth-" + size, Kind: "base", License: "CC0-1.0", Description: "random numbers", Generation: convert.CardGeneration{MaxTokens: 256, TopP: 1, RepetitionPenalty: 1}},
-				Converter: fmt.Sprintf("bimamba %s synth --seed %d", Version, seed),
-			})
+			rep, err := e.writeBlob(c.Context(), out, force, ck, synthOptions(size, seed, convert.Head(head)))
 			if err != nil {
 				return err
 			}
@@ -71,10 +70,20 @@ With --format checkpoint it writes a folder instead: config.json and f16 safeten
 	f.StringVar(&size, "size", "", strings.Join(synth.Sizes(), ", "))
 	f.StringVar(&format, "format", "bimamba", "bimamba or checkpoint")
 	f.Lookup("format").Value = &choice{&format, []string{"bimamba", "checkpoint"}}
+	headFlag(c, &head)
 	f.Uint64Var(&seed, "seed", 1, "of the random numbers")
 	f.BoolVar(&force, "force", false, "replace the file if it exists")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c
+}
+
+// synthOptions converts a random checkpoint.
+func synthOptions(size string, seed uint64, head convert.Head) convert.Options {
+	return convert.Options{
+		Head:      head,
+		Card:      &convert.Card{Name: "synth-" + size, Kind: "base", License: "CC0-1.0", Description: "random numbers", Generation: convert.CardGeneration{MaxTokens: 256, TopP: 1, RepetitionPenalty: 1}},
+		Converter: fmt.Sprintf("bimamba %s synth --seed %d", Version, seed),
+	}
 }
 
 // shardBytes is the size that a shard of a checkpoint does not exceed, unless one tensor does.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent reader of .bimamba files, written from FORMAT.md (version 1.0) alone.
+"""An independent reader of .bimamba files, written from FORMAT.md (version 1.0) alone; i4 (1.1) was added by the format's own side.
 
 Standard library only, plain Python floats (float64); made to check a specification, not for speed.
     read_bimamba.py check FILE     all checks of the format and all checksums
@@ -66,6 +66,8 @@ class MsgPack:
 
 def up64(n):
     return n + 63 & -64
+def groups(cols):
+    return (cols + 31) // 32
 def get(m, key, kind):
     """m[key] of a kind (int, float, str, bool, bytes, list, dict); absent: zero or empty."""
     if key not in m:
@@ -90,17 +92,19 @@ class Tensor:
     def known(self):
         """Refuses a dtype or layout that this reader does not know, and a wrong length."""
         m = re.fullmatch("bits-64x8-kb([1-9][0-9]{0,8})", self.layout) if self.dtype == "b1" else None
-        need(self.dtype in SIZES or self.dtype == "b1", "%s: unknown dtype %r" % (self.where, self.dtype))
+        need(self.dtype in SIZES or self.dtype in ("b1", "i4"), "%s: unknown dtype %r" % (self.where, self.dtype))
         self.kb = int(m.group(1)) if m else 0
-        need((m and self.kb % 64 == 0) if self.dtype == "b1" else self.layout == "",
+        need((m and self.kb % 64 == 0) if self.dtype == "b1" else self.layout == ("i4-g32" if self.dtype == "i4" else ""),
              "%s: unknown layout %r for dtype %s" % (self.where, self.layout, self.dtype))
-        need(self.dtype != "b1" or len(self.shape) == 2, self.where + ": b1 must have two dimensions")
-        want = self.count * SIZES[self.dtype] if not m else up64(self.shape[0]) * up64(self.shape[1]) // 8
+        need(self.dtype in SIZES or len(self.shape) == 2, self.where + ": a matrix must have two dimensions")
+        need((self.quant == "group") == (self.dtype == "i4"), "%s: quant %r with dtype %s" % (self.where, self.quant, self.dtype))
+        want = (up64(self.shape[0]) * up64(self.shape[1]) // 8 if m else
+                self.shape[0] * groups(self.shape[1]) * 16 if self.dtype == "i4" else self.count * SIZES[self.dtype])
         need(self.length == want, "%s: length %d, must be %d" % (self.where, self.length, want))
     def bytes(self):
         return self.buf[self.offset:self.offset + self.length]
     def values(self):
-        """All elements, row-major, as a sequence of numbers (not for b1)."""
+        """All elements, row-major, as a sequence of numbers (not for b1 and i4)."""
         raw = self.bytes()
         if self.dtype in ("u8", "f16"):
             return raw if self.dtype == "u8" else struct.unpack("<%de" % self.count, raw)
@@ -189,15 +193,21 @@ class File:
 # -------- matrices (sections 3 and 4)
 class Matrix:
     def __init__(self, f, sec, name, rows, cols):
-        t = self.t = f.tensor(sec, name + ".weight", [rows, cols], ("f32", "f16", "bf16", "i8", "b1"))
-        ok = {"i8": ("row",), "b1": ("column", "row", "single")}.get(t.dtype, ("",))
+        t = self.t = f.tensor(sec, name + ".weight", [rows, cols], ("f32", "f16", "bf16", "i8", "b1", "i4"))
+        ok = {"i8": ("row",), "b1": ("column", "row", "single"), "i4": ("group",)}.get(t.dtype, ("",))
         need(t.quant in ok, "%s: quant %r with dtype %s" % (t.where, t.quant, t.dtype))
         self.rows, self.cols, self.column = rows, cols, t.quant == "column"
-        self.w = None if t.dtype == "b1" else t.values()
-        n = {"": 0, "row": rows, "column": cols, "single": 1}[t.quant]
+        self.w = None if t.dtype == "b1" else self.fours(f, sec, name) if t.dtype == "i4" else t.values()
+        n = {"": 0, "group": 0, "row": rows, "column": cols, "single": 1}[t.quant]
         self.scale = f.vector(sec, name + ".scale", n) if n else None
         self.bias = f.vector(sec, name + ".bias", n) if t.dtype == "b1" else None
         self.out_bias = f.vector(sec, name + ".out_bias", rows, True)
+    def fours(self, f, sec, name):
+        """W~ of an i4 matrix, row-major: 11 bits of scale times 4 bits are exact in float32."""
+        c, g = self.cols, groups(self.cols)
+        scale, raw = f.tensor(sec, name + ".scale", [self.rows, g], ("f16",)).values(), self.t.bytes()
+        return array.array("f", [scale[o * g + i // 32] * ((raw[o * g * 16 + i // 2] >> i % 2 * 4 & 15) - 8)
+                                 for o in range(self.rows) for i in range(c)])
     def row(self, o):
         """Row o of W~; an i8 element is rounded to float32. A b1 element is found by the formula of section 3."""
         c, kb, out = self.cols, self.t.kb, []
