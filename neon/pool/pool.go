@@ -1,0 +1,267 @@
+package pool
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// line keeps two numbers out of one cache line, and out of the pair of lines that some cores fetch together.
+	line = 128
+	// spinTime is how long a worker waits before it sleeps. The rounds of a loop end within a microsecond of one another; waking a sleeper takes several.
+	spinTime = 50 * time.Microsecond
+	// roundBits is the part of a cursor that counts rounds. What is left numbers the loops of a pool, enough for years.
+	roundBits = 20
+)
+
+// counter is an atomic number in cache lines of its own.
+type counter struct {
+	atomic.Uint64
+	_ [line - 8]byte
+}
+
+// Pool is a set of workers.
+type Pool struct {
+	workers []*Worker
+	spin    time.Duration
+
+	// Loops are numbered from 1 on, through all Runs.
+	cursors []counter // for each worker's part of a loop: the loop, and how many of its rounds have been taken
+	ended   counter   // rounds that have ended of the loop that is under way
+	done    counter   // the last loop that has ended
+
+	job    counter // the Run that is under way, 0 for none
+	base   counter // the loop before its first one
+	runs   uint64
+	fn     func(*Worker) error
+	enters atomic.Int32 // workers that are looking at job, base and fn
+	inside atomic.Int32 // workers in fn, the first one not counted
+	failed atomic.Bool
+	quit   atomic.Bool
+
+	mu     sync.Mutex // one Run at a time
+	asleep atomic.Int32
+	sleep  sync.Mutex
+	wake   sync.Cond
+	gone   sync.WaitGroup
+}
+
+// Worker is one of the threads of a Pool, as the function sees it that Run calls.
+type Worker struct {
+	p      *Pool
+	id     int
+	job    uint64
+	loop   uint64 // the last one that it came to
+	err    error
+	thrown any // what fn panicked with
+}
+
+// New starts a pool of n workers, 1 at least. The caller of Run is one of them.
+func New(n int) *Pool {
+	if n < 1 {
+		panic("pool: New: no workers")
+	}
+	p := &Pool{workers: make([]*Worker, n), cursors: make([]counter, n)}
+	p.wake.L = &p.sleep
+	if runtime.GOMAXPROCS(0) >= n { // else who spins keeps another from running
+		p.spin = spinTime
+	}
+	for i := range p.workers {
+		w := &Worker{p: p, id: i}
+		p.workers[i] = w
+		if i > 0 {
+			p.gone.Go(w.serve)
+		}
+	}
+	return p
+}
+
+// Size is the number of workers.
+func (p *Pool) Size() int { return len(p.workers) }
+
+// Close ends the workers and waits for them. The pool must not be used afterwards.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quit.Store(true)
+	p.rouse()
+	p.gone.Wait()
+}
+
+// Run calls fn on every worker and returns when all of its loops have ended, with the first worker's error of those that failed. Calls wait for one another.
+//
+// A worker that comes late, even after Run has returned, goes through fn and finds every loop done. So fn must do its work in loops; what it reads
+// outside of them, to come to the same loops as the others, must not change, or be atomic and change between Runs only.
+//
+// When fn fails or panics on one worker, the others leave fn at their next loop, and Run waits for that; a panic goes on in
+// the caller of Run. The pool stays usable.
+func (p *Pool) Run(fn func(*Worker) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.workers[0]
+	p.fn = fn
+	p.runs++
+	first.job, first.loop = p.runs, p.done.Load()
+	p.base.Store(first.loop)
+	p.job.Store(p.runs)
+	p.rouse()
+	first.run(fn)
+	p.job.Store(0)
+	p.await(func() bool { return p.enters.Load() == 0 })
+	if !p.failed.Load() {
+		return nil
+	}
+
+	p.await(func() bool { return p.inside.Load() == 0 })
+	var err error
+	var thrown any
+	last := p.done.Load()
+	for _, w := range p.workers {
+		last = max(last, w.loop)
+		if err == nil {
+			err = w.err
+		}
+		if thrown == nil {
+			thrown = w.thrown
+		}
+		w.err, w.thrown = nil, nil
+	}
+	p.ended.Store(0)
+	p.done.Store(last)
+	p.failed.Store(false)
+	if thrown != nil {
+		panic(thrown)
+	}
+	return err
+}
+
+// serve is what a worker does but for the first.
+func (w *Worker) serve() {
+	p := w.p
+	for {
+		p.await(func() bool {
+			job := p.job.Load()
+			return job != 0 && job != w.job || p.quit.Load()
+		})
+		if p.quit.Load() {
+			return
+		}
+		var fn func(*Worker) error
+		p.enters.Add(1)
+		if job := p.job.Load(); job != 0 { // Run changes nothing before enters is 0 again
+			w.job, w.loop, fn = job, p.base.Load(), p.fn
+			p.inside.Add(1)
+		}
+		p.enters.Add(-1)
+		p.rouse()
+		if fn != nil {
+			w.run(fn)
+			p.inside.Add(-1)
+			p.rouse()
+		}
+	}
+}
+
+// errBroken makes the workers leave fn after one of them has failed.
+var errBroken = errors.New("pool: another worker failed")
+
+func (w *Worker) run(fn func(*Worker) error) {
+	defer func() {
+		if r := recover(); r != nil && r != any(errBroken) {
+			w.thrown = r
+		}
+		if w.err != nil || w.thrown != nil {
+			w.p.failed.Store(true)
+			w.p.rouse()
+		}
+	}()
+	w.err = fn(w)
+}
+
+// For calls fn for parts of the range 0 to n-1, up to grain rounds at a time, shared among the workers, and returns when all of them have ended.
+// Every worker has to come to it with the same n and grain, in the same order of loops. A part is what a worker may have to be waited for.
+func (w *Worker) For(n, grain int, fn func(lo, hi int)) {
+	if n <= 0 {
+		return
+	}
+	p := w.p
+	workers := len(p.workers)
+	if workers == 1 {
+		fn(0, n)
+		return
+	}
+	w.loop++
+	if p.job.Load() != w.job || p.done.Load() >= w.loop {
+		return
+	}
+	grain = max(grain, n>>(roundBits-1))
+	ran := 0
+	for k := range workers {
+		part := w.id + k
+		if part >= workers {
+			part -= workers
+		}
+		cursor, lo, hi := &p.cursors[part], n*part/workers, n*(part+1)/workers
+		for {
+			v, next := cursor.Load(), 0
+			if v>>roundBits == w.loop {
+				next = int(v & (1<<roundBits - 1))
+			}
+			from := lo + next*grain
+			if v>>roundBits > w.loop || from >= hi {
+				break
+			}
+			if cursor.CompareAndSwap(v, w.loop<<roundBits+uint64(next)+1) {
+				to := min(from+grain, hi)
+				fn(from, to)
+				ran += to - from
+			}
+		}
+	}
+	if ran > 0 && p.ended.Add(uint64(ran)) == uint64(n) {
+		p.ended.Store(0) // nobody adds to it before he sees done
+		p.done.Store(w.loop)
+		p.rouse()
+		return
+	}
+	p.await(func() bool { return p.done.Load() >= w.loop || p.failed.Load() })
+	if p.done.Load() < w.loop {
+		panic(errBroken)
+	}
+}
+
+// await waits until ready says so: it spins first, then it sleeps until someone has changed what ready looks at and calls rouse.
+func (p *Pool) await(ready func() bool) {
+	if ready() {
+		return
+	}
+	if p.spin > 0 {
+		for start := time.Now(); time.Since(start) < p.spin; {
+			for range 16 {
+				pause()
+				if ready() {
+					return
+				}
+			}
+		}
+	}
+	p.sleep.Lock()
+	p.asleep.Add(1)
+	for !ready() {
+		p.wake.Wait()
+	}
+	p.asleep.Add(-1)
+	p.sleep.Unlock()
+}
+
+// rouse wakes those that sleep. One that is about to has counted itself, or sees what has changed.
+func (p *Pool) rouse() {
+	if p.asleep.Load() > 0 {
+		p.sleep.Lock()
+		p.wake.Broadcast()
+		p.sleep.Unlock()
+	}
+}
