@@ -19,14 +19,12 @@ var chosenErr error
 func init() {
 	all := Kernels()
 	name := all[len(all)-1]
+	use(name)
 	if env := os.Getenv("BIMAMBA_KERNEL"); env != "" {
-		if !slices.Contains(all, env) {
-			chosenErr = fmt.Errorf("BIMAMBA_KERNEL=%s: this program and this CPU have the kernels %s; unset it, or name one of these", env, strings.Join(all, ", "))
-		} else {
-			name = env
+		if err := Use(env); err != nil {
+			chosenErr = fmt.Errorf("BIMAMBA_KERNEL=%s: %w; unset it, or name one of these", env, err)
 		}
 	}
-	use(name)
 }
 
 // Kernels is the sets of kernels that this program has and this CPU can run, the fastest last: portable, then neon on arm64, avx2 and avx512 on amd64.
@@ -35,7 +33,16 @@ func Kernels() []string { return append([]string{Portable}, asmKernels()...) }
 // Kernel is the set of kernels in use: the fastest, or what $BIMAMBA_KERNEL names. An error says that this one is not here.
 func Kernel() (string, error) { return chosen, chosenErr }
 
-// use switches to a set of kernels, one of Kernels(). No kernel may be running.
+// Use switches to another set of kernels, for tests and measurements: the results are the same. No kernel may be running.
+func Use(name string) error {
+	if all := Kernels(); !slices.Contains(all, name) {
+		return fmt.Errorf("this program and this CPU have the kernels %s", strings.Join(all, ", "))
+	}
+	use(name)
+	return nil
+}
+
+// use is Use for one of Kernels().
 func use(name string) {
 	chosen = name
 	asmUse(name)

@@ -253,6 +253,15 @@ func (t *LUT) addBlock(dst []float32, w []byte, l layout.Bits, b, tile0, tile1 i
 		}
 	}
 
+	if tile0 < tile1 {
+		t.addBlockPortable(dst, w, l, b, tile0, tile1, tables, scale)
+	}
+}
+
+// addBlockPortable is addBlock in Go. It is apart for its large variables, which a call would have to clear even if it does not need them.
+func (t *LUT) addBlockPortable(dst []float32, w []byte, l layout.Bits, b, tile0, tile1 int, tables []byte, scale []float32) {
+	_, width := l.Block(b)
+	line := t.form.line()
 	var acc [batchTiles][layout.TileRows]int32
 	var sums sums8[int32]
 	var values [2 * spanLines][16]int16

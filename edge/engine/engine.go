@@ -154,17 +154,8 @@ func (e *Engine) Generate(ctx context.Context, s *model.Session, req Request, em
 	out := newOutput(e.Tokens, append(slices.Clone(req.Stop), e.manifest.Prompt.Stop...), emit)
 
 	start := time.Now()
-	for i, id := range req.Prompt {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		dst := logits
-		if i < len(req.Prompt)-1 {
-			dst = nil
-		}
-		if err := s.Step(id, dst); err != nil {
-			return nil, err
-		}
+	if err := s.Prefill(ctx, req.Prompt, logits); err != nil {
+		return nil, err
 	}
 	res.Prefill = time.Since(start)
 

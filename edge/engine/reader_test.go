@@ -57,7 +57,7 @@ func TestIndependentReader(t *testing.T) {
 			defer m.Close()
 			ids := []uint32{1, 5, 2, 60, 7}
 			logits := make([]float32, m.Hyper().VocabSize)
-			if err := m.Session(0).Prefill(ids, logits); err != nil {
+			if err := m.Session(0).Prefill(t.Context(), ids, logits); err != nil {
 				t.Fatal(err)
 			}
 			line, err := json.Marshal(ids)

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"bimamba/memmap"
@@ -62,6 +63,19 @@ func (b *binder) floats(optional bool, name string, shape ...uint32) []float32 {
 	return float32s(b.f.Data(t))
 }
 
+// halves is the bytes of a mapped binary16 tensor of that shape.
+func (b *binder) halves(name string, shape ...uint32) []byte {
+	t := b.tensor(false, name, shape...)
+	if t == nil {
+		return nil
+	}
+	if t.DType != memmap.F16 {
+		b.fail("tensor %s.%s has dtype %s, not f16", b.s.Name, name, t.DType)
+		return nil
+	}
+	return b.f.Data(t)
+}
+
 // float32s is the view of little-endian, aligned bytes as float32. Open has refused machines of another byte order.
 func float32s(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
@@ -75,6 +89,7 @@ type matrix struct {
 	bits       layout.Bits // dtype b1
 	elem       neon.Elem   // dtype f32, f16, bf16
 	data       []byte
+	half       []byte    // i4: the groups' scales, (rows, groups) binary16
 	scale      []float32 // column: (cols), row: (rows), single: (1)
 	bias       []float32 // column: (cols), row: (rows), single: (1); nil for i8
 	norm       []float32 // (cols), the weight of the norm in front; nil where scale and bias hold it
@@ -99,6 +114,8 @@ func (b *binder) matrix(name, norm string, rows, cols uint32) matrix {
 		}
 	case memmap.I8:
 		fits = t.Quant == memmap.QuantRow
+	case memmap.I4:
+		fits = t.Quant == memmap.QuantGroup
 	case memmap.F32, memmap.F16, memmap.BF16:
 		fits = t.Quant == memmap.QuantNone
 		m.elem = elems[t.DType]
@@ -114,7 +131,11 @@ func (b *binder) matrix(name, norm string, rows, cols uint32) matrix {
 	case memmap.QuantRow:
 		n = rows
 	}
-	if t.Quant != memmap.QuantNone {
+	switch t.Quant {
+	case memmap.QuantNone:
+	case memmap.QuantGroup:
+		m.half = b.halves(name+".scale", rows, uint32(layout.I4Groups(m.cols)))
+	default:
 		m.scale = b.floats(false, name+".scale", n)
 		if t.DType == memmap.B1 {
 			m.bias = b.floats(false, name+".bias", n)
@@ -132,9 +153,15 @@ var elems = map[memmap.DType]neon.Elem{memmap.F32: neon.F32, memmap.F16: neon.F1
 
 // row writes row r of w, (cols), to dst: the embedding of a token.
 func (w *matrix) row(dst []float32, r int) {
-	if w.dtype == memmap.I8 {
+	switch w.dtype {
+	case memmap.I8:
 		neon.I8Row(dst, w.data, w.scale[r], r)
-		return
+	case memmap.I4:
+		neon.I4Row(dst, w.data, w.half, r)
+	default:
+		neon.Row(dst, w.data, w.elem, r)
 	}
-	neon.Row(dst, w.data, w.elem, r)
 }
+
+// isEmbedding tells whether a tensor of section io belongs to the embedding.
+func isEmbedding(name string) bool { return strings.HasPrefix(name, "embedding.") }

@@ -1,116 +1,230 @@
 package model
 
 import (
+	"sync"
+	"sync/atomic"
+
 	"bimamba/memmap"
 	"bimamba/neon"
+	"bimamba/neon/pool"
 )
 
-// forward feeds token id and writes the logits behind it if they are asked for.
-// (memmap/FORMAT.md, section 5; Mamba-2: arXiv 2405.21060, sections 7 and 9.)
-func (s *Session) forward(id uint32, logits []float32) {
-	m, h := s.m, &s.m.h
-	m.embedding.row(s.h, int(id)) // h (d_model)
-	for i := range m.layers {
-		s.normalise(s.xn[:h.DModel], s.h, 1)
-		s.mixer(i)
-		neon.Add(s.h, s.h, s.delta) // h += out_proj(y)
-		if s.trace != nil {
-			s.trace(i, s.h)
+// forward is the forward pass of a batch of T tokens: its inputs and its workspace. (memmap/FORMAT.md, section 5; Mamba-2: arXiv 2405.21060, sections 7 and 9.)
+//
+// All workers of the pool run the same code. A w.For is a loop whose rounds they share. Every number is computed by the same operations in the same
+// order whoever computes it, and whichever tokens stand beside it in the batch. Outside of loops the code reads only what
+// stays as it is, and T: a worker that comes late may do so while the next batch is made (see pool.Pool.Run).
+type forward struct {
+	m    *Model
+	mu   sync.Mutex   // held from borrow to the end of run
+	rows []Row        // (T)
+	pos  []int64      // (T), of each token in its sequence
+	t    atomic.Int64 // T
+	want atomic.Int64 // how many of them want logits
+
+	h       [][]float32 // (T, d_model), the residual stream
+	xn      [][]float32 // (T, max(d_model, d_inner)), the normalised input of a matrix
+	xs      [][]float32 // the same times scale or norm
+	proj    [][]float32 // (T, d_in_proj), z | x | B | C | dt
+	xbc     [][]float32 // (T, channels), x | B | C after the convolution
+	dt      [][]float32 // (T, nheads)
+	da      [][]float32 // (T, nheads), exp(dt*A)
+	y       [][]float32 // (T, d_inner), output of the heads
+	delta   [][]float32 // (T, d_model), what a layer adds to h
+	logits  [][]float32 // of the tokens that want them, the caller's; (T) at most
+	inputs              // what multiply takes
+	guarded func(*pool.Worker) error
+
+	trace func(layer int, h []float32) // tests look at the residual stream of each token behind each layer; nil elsewhere
+}
+
+// workspaceBuffers is the length of each float32 buffer that a token has, in the order of init.
+func workspaceBuffers(h *memmap.Model) [9]int {
+	wide, nheads := maxCols(h), int(h.NHeads)
+	return [...]int{int(h.DModel), wide, wide, int(h.DInProj()), int(h.Channels()), nheads, nheads, int(h.DInner), int(h.DModel)}
+}
+
+// init carves the workspace out of the arena.
+func (f *forward) init(m *Model, arena *carver) {
+	h, batch := &m.h, m.opt.Batch
+	f.m = m
+	f.rows, f.pos, f.logits = make([]Row, batch), make([]int64, batch), make([][]float32, batch)
+	sizes := workspaceBuffers(h)
+	for i, buffer := range []*[][]float32{&f.h, &f.xn, &f.xs, &f.proj, &f.xbc, &f.dt, &f.da, &f.y, &f.delta} {
+		*buffer = make([][]float32, batch)
+		for t := range *buffer {
+			(*buffer)[t] = arena.floats(sizes[i])
 		}
 	}
-	s.pos++
-	if logits != nil {
-		xn := s.xn[:h.DModel]
-		s.normalise(xn, s.h, 1)
-		neon.Mul(xn, xn, m.normF)
-		s.multiply(logits, &m.head, xn)
+	f.inputs.init(m, arena)
+	f.guarded = func(w *pool.Worker) error {
+		return m.blob.Guard(func() error {
+			f.run(w)
+			return nil
+		})
 	}
 }
 
-// mixer is layer i's Mamba-2 mixer: s.xn[:d_model], the normalised residual stream, to s.delta (d_model).
-func (s *Session) mixer(i int) {
-	h, l := &s.m.h, &s.m.layers[i]
-	dInner, dState, nheads, headdim := int(h.DInner), int(h.DState), int(h.NHeads), int(h.HeadDim)
-	channels, bc := int(h.Channels()), int(h.NGroups)*int(h.DState)
+// borrow takes the forward pass for a batch of n tokens, which the caller fills in before it calls run.
+func (f *forward) borrow(n int) []Row {
+	f.mu.Lock()
+	return f.rows[:n:n]
+}
 
-	// [z | x B C | dt] = in_proj(u)
-	s.multiply(s.proj, &l.in, s.xn[:h.DModel])
-	z := s.proj[:dInner]                           // (d_inner)
-	dt := s.proj[dInner+channels:][:nheads:nheads] // (nheads)
-
-	// x B C = silu(conv1d(x B C)): the newest inputs replace the oldest row of the ring.
-	dConv := int(h.DConv)
-	ring := s.conv[i*dConv*channels:][:dConv*channels]
-	slot := int(s.pos % int64(dConv))
-	copy(ring[slot*channels:][:channels], s.proj[dInner:])
-	neon.ConvStep(s.xbc, ring, l.conv, l.convBias, dConv, slot, channels, 0)
-	x, B, C := s.xbc[:dInner], s.xbc[dInner:][:bc], s.xbc[dInner+bc:][:bc] // (d_inner), (ngroups, d_state) twice
-
-	// S = exp(dt*A)*S + dt*x (outer) B;  y = S C + D*x, head by head
-	perGroup := nheads / int(h.NGroups)
-	size := headdim * dState
-	for j := range nheads {
-		t := min(max(neon.Softplus(dt[j]+l.dtBias[j]), h.DtMin), h.DtMax)
-		g := j / perGroup * dState
-		S := s.ssm[(i*nheads+j)*size:][:size] // (headdim, d_state)
-		neon.StateUpdate(s.y[j*headdim:][:headdim], S, x[j*headdim:][:headdim], B[g:][:dState], C[g:][:dState], neon.Exp(float32(t*l.a[j])), t, l.d[j])
+// run computes a borrowed batch.
+func (m *Model) run(rows []Row) error {
+	f := &m.forward
+	defer f.mu.Unlock()
+	for t := range rows {
+		if err := m.check(&rows[t]); err != nil {
+			return err
+		}
 	}
+	want := 0
+	for t := range rows {
+		s := rows[t].Session
+		f.pos[t] = s.pos
+		s.pos++
+		if rows[t].Logits != nil {
+			f.logits[want] = rows[t].Logits
+			want++
+		}
+	}
+	f.t.Store(int64(len(rows)))
+	f.want.Store(int64(want))
+	return m.pool.Run(f.guarded)
+}
 
-	// out_proj(rmsnorm(y * silu(z)))
-	neon.SiLU(z, z)
-	neon.Mul(s.y, s.y, z)
-	s.normalise(s.xn[:dInner], s.y, int(h.GatedNormGroups))
-	s.multiply(s.delta, &l.out, s.xn[:dInner])
+// run is what each worker does.
+func (f *forward) run(w *pool.Worker) {
+	m, h, T, want := f.m, &f.m.h, int(f.t.Load()), int(f.want.Load())
+	w.For(T, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			m.embedding.row(f.h[t], int(f.rows[t].ID)) // h (d_model)
+		}
+	})
+	for i := range m.layers {
+		f.layer(w, i, T)
+	}
+	if want == 0 {
+		return
+	}
+	w.For(T, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			if k := f.wanted(t); k >= 0 {
+				xn := f.xn[t][:h.DModel]
+				f.normalise(xn, f.h[t], 1)
+				neon.Mul(xn, xn, m.normF)
+				f.prepare(&m.head, k, xn, f.xs[t])
+			}
+		}
+	})
+	f.multiply(w, &m.head, f.logits[:want], nil)
+}
+
+// wanted is the place of token t's logits among those that are wanted, or -1.
+func (f *forward) wanted(t int) (k int) {
+	if f.rows[t].Logits == nil {
+		return -1
+	}
+	for i := range t {
+		if f.rows[i].Logits != nil {
+			k++
+		}
+	}
+	return k
+}
+
+// convCols is how many channels of the convolution a round takes.
+const convCols = 64
+
+// layer adds layer i's Mamba-2 mixer of its normalised input to the residual stream.
+func (f *forward) layer(w *pool.Worker, i, T int) {
+	h, l := &f.m.h, &f.m.layers[i]
+	dModel, dInner, dState, nheads, headdim := int(h.DModel), int(h.DInner), int(h.DState), int(h.NHeads), int(h.HeadDim)
+	channels, bc, dConv := int(h.Channels()), int(h.NGroups)*int(h.DState), int(h.DConv)
+
+	// [z | x B C | dt] = in_proj(norm(h))
+	w.For(T, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			f.normalise(f.xn[t][:dModel], f.h[t], 1)
+			f.prepare(&l.in, t, f.xn[t][:dModel], f.xs[t])
+		}
+	})
+	f.multiply(w, &l.in, f.proj[:T], nil)
+
+	// x B C = silu(conv1d(x B C)): the newest inputs replace the oldest row of the ring. One more round: dt = softplus(dt + dt_bias), exp(dt*A).
+	parts := (channels + convCols - 1) / convCols
+	w.For(parts+1, 4, func(lo, hi int) {
+		if hi == parts+1 {
+			hi--
+			for t := range T {
+				f.steps(l, t, f.proj[t][dInner+channels:][:nheads])
+			}
+		}
+		c0, c1 := lo*convCols, min(hi*convCols, channels)
+		for t := 0; t < T && c0 < c1; t++ {
+			ring := f.rows[t].Session.conv[i*dConv*channels:][:dConv*channels] // (d_conv, channels)
+			slot := int(f.pos[t] % int64(dConv))
+			copy(ring[slot*channels+c0:slot*channels+c1], f.proj[t][dInner+c0:])
+			neon.ConvStep(f.xbc[t][c0:c1], ring, l.conv, l.convBias, dConv, slot, channels, c0)
+		}
+	})
+
+	// S = exp(dt*A)*S + dt*x (outer) B;  y = (S C + D*x) * silu(z), head by head; a head's state stays in the cache for all tokens
+	perGroup := nheads / int(h.NGroups)
+	w.For(nheads, 1, func(lo, hi int) {
+		for j := lo; j < hi; j++ {
+			g := j / perGroup * dState
+			for t := range T {
+				x, B, C := f.xbc[t][j*headdim:][:headdim], f.xbc[t][dInner+g:][:dState], f.xbc[t][dInner+bc+g:][:dState]
+				y, z := f.y[t][j*headdim:][:headdim], f.proj[t][j*headdim:][:headdim]
+				if s := f.rows[t].Session; f.m.opt.State == StateF32 {
+					neon.StateUpdate(y, s.state32(i, j), x, B, C, f.da[t][j], f.dt[t][j], l.d[j])
+				} else {
+					neon.StateUpdateF16(y, s.state16(i, j), x, B, C, f.da[t][j], f.dt[t][j], l.d[j])
+				}
+				neon.SiLU(z, z)
+				neon.Mul(y, y, z)
+			}
+		}
+	})
+
+	// h = h + out_proj(norm(y))
+	w.For(T, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			f.normalise(f.xn[t][:dInner], f.y[t], int(h.GatedNormGroups))
+			f.prepare(&l.out, t, f.xn[t][:dInner], f.xs[t])
+		}
+	})
+	f.multiply(w, &l.out, f.delta[:T], f.h)
+	if f.trace != nil {
+		w.For(1, 1, func(_, _ int) {
+			for t := range T {
+				f.trace(i, f.h[t])
+			}
+		})
+	}
+}
+
+// steps computes token t's step sizes and decays from the raw ones, (nheads).
+func (f *forward) steps(l *layer, t int, raw []float32) {
+	h := &f.m.h
+	dt, da := f.dt[t], f.da[t]
+	neon.Add(dt, raw, l.dtBias)
+	neon.SoftplusTo(dt, dt)
+	for j, v := range dt {
+		dt[j] = min(max(v, h.DtMin), h.DtMax)
+	}
+	neon.Mul(da, dt, l.a)
+	neon.ExpTo(da, da)
 }
 
 // normalise writes x/rms(x) to dst, each of the groups by itself. The norm's weight is the matrix's business.
-func (s *Session) normalise(dst, x []float32, groups int) {
+func (f *forward) normalise(dst, x []float32, groups int) {
 	n := len(x) / groups
 	for g := range groups {
 		part := x[g*n:][:n]
-		neon.Scale(dst[g*n:][:n], part, neon.RMSInv(part, s.m.h.NormEps))
+		neon.Scale(dst[g*n:][:n], part, neon.RMSInv(part, f.m.h.NormEps))
 	}
-}
-
-// multiply computes dst = W~ x for a normalised input x: (rows) from (cols). s.xs is overwritten.
-func (s *Session) multiply(dst []float32, w *matrix, x []float32) {
-	xs := s.xs[:w.cols]
-	copy(xs, x)
-	if w.norm != nil {
-		neon.Mul(xs, xs, w.norm)
-	}
-	switch {
-	case w.dtype == memmap.B1 && w.quant == memmap.QuantColumn: // bits (scale*x) + bias.x
-		shift := neon.Dot(w.bias, x)
-		neon.Mul(xs, xs, w.scale)
-		s.bits(dst, w, xs)
-		neon.AddScalar(dst, dst, shift)
-	case w.dtype == memmap.B1: // scale * (bits x) + bias * sum(x)
-		sum := neon.Sum(xs)
-		s.bits(dst, w, xs)
-		for r := range dst {
-			k := r % len(w.scale) // one for all, or one a row
-			dst[r] = float32(w.scale[k]*dst[r]) + float32(w.bias[k]*sum)
-		}
-	case w.dtype == memmap.I8 && s.m.precision == Exact:
-		neon.I8MatVecExact(dst, w.data, w.scale, xs, 0, w.rows)
-	case w.dtype == memmap.I8:
-		s.q14.Quantize(xs)
-		neon.I8MatVec(dst, w.data, w.scale, s.q14, 0, w.rows)
-	default:
-		neon.MatVec(dst, w.data, w.elem, xs, 0, w.rows)
-	}
-	if w.outBias != nil {
-		neon.Add(dst, dst, w.outBias)
-	}
-}
-
-// bits computes the +-1 product dst = bits x.
-func (s *Session) bits(dst []float32, w *matrix, x []float32) {
-	if s.m.precision == Exact {
-		neon.BitMatVecExact(dst, w.data, w.bits, x, 0, w.bits.Tiles())
-		return
-	}
-	s.lut.Build(x, w.bits)
-	neon.BitMatVec(dst, w.data, w.bits, s.lut, 0, w.bits.Tiles())
 }

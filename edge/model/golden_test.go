@@ -12,6 +12,7 @@ import (
 	"bimamba/convert/safetensors"
 	"bimamba/internal/testmodel"
 	"bimamba/memmap"
+	"bimamba/neon/layout"
 )
 
 // golden is the outputs of a reference implementation.
@@ -114,7 +115,7 @@ func TestGolden(t *testing.T) {
 }
 
 func testGolden(t *testing.T, blob *memmap.File, path string, p Precision, tolerance float64) {
-	m, err := Open(blob, Options{Precision: p})
+	m, err := Open(blob, Options{Precision: p, State: StateF32})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func testGolden(t *testing.T, blob *memmap.File, path string, p Precision, toler
 	s := m.Session(0)
 	s.Reset()
 	outputs := make([][]float32, h.NLayer)
-	s.trace = func(i int, v []float32) { outputs[i] = append(outputs[i], v...) }
+	m.forward.trace = func(i int, v []float32) { outputs[i] = append(outputs[i], v...) }
 	logits := make([]float32, h.VocabSize)
 	var all []float32
 	for _, id := range g.ids {
@@ -133,7 +134,8 @@ func testGolden(t *testing.T, blob *memmap.File, path string, p Precision, toler
 		}
 		all = append(all, logits...)
 	}
-	s.trace = nil
+	m.forward.trace = nil
+	ssm := s.ssmFloats()
 	check := func(what string, got []float32, want []float64) {
 		t.Helper()
 		if e := relL2(got, want); !(e <= tolerance) {
@@ -145,7 +147,7 @@ func testGolden(t *testing.T, blob *memmap.File, path string, p Precision, toler
 	check("logits", all, g.logits)
 	for i := range outputs {
 		check("layer "+itoa(i)+" output", outputs[i], g.layers[i])
-		check("layer "+itoa(i)+" ssm state", s.ssm[i*int(h.DInner*h.DState):][:h.DInner*h.DState], g.ssm[i])
+		check("layer "+itoa(i)+" ssm state", ssm[i*int(h.DInner*h.DState):][:h.DInner*h.DState], g.ssm[i])
 		check("layer "+itoa(i)+" conv state", s.convState(i), g.conv[i])
 	}
 	for i, want := range g.greedy {
@@ -162,6 +164,23 @@ func testGolden(t *testing.T, blob *memmap.File, path string, p Precision, toler
 			t.Fatal(err)
 		}
 	}
+}
+
+// ssmFloats is a copy of the recurrent states, (n_layer, nheads, headdim, d_state).
+func (s *Session) ssmFloats() (all []float32) {
+	h := &s.m.h
+	for i := range int(h.NLayer) {
+		for j := range int(h.NHeads) {
+			if s.m.opt.State == StateF32 {
+				all = append(all, s.state32(i, j)...)
+				continue
+			}
+			for _, v := range s.state16(i, j) {
+				all = append(all, layout.F16ToF32(v))
+			}
+		}
+	}
+	return all
 }
 
 // convState is layer i's last d_conv inputs as the reference lays them out: (channels, d_conv), oldest first.

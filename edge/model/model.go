@@ -12,39 +12,27 @@ import (
 
 	"bimamba/memmap"
 	"bimamba/neon"
+	"bimamba/neon/pool"
 )
-
-// Precision chooses the arithmetic of the matrices. Each gives the same bits on every CPU.
-type Precision int
-
-// Precisions.
-const (
-	LUT16 Precision = iota // 14-bit activations, exact integer sums: relative error about 1e-4; the default
-	Exact                  // float32 sums
-)
-
-func (p Precision) String() string {
-	if p == Exact {
-		return "exact"
-	}
-	return "lut16"
-}
-
-// ParsePrecision is the inverse of String.
-func ParsePrecision(s string) (Precision, error) {
-	switch s {
-	case "lut16":
-		return LUT16, nil
-	case "exact":
-		return Exact, nil
-	}
-	return 0, fmt.Errorf("precision %q is not lut16 or exact", s)
-}
 
 // Options of Open.
 type Options struct {
 	Precision Precision
+	State     State
 	Sessions  int // how many sequences there can be at a time; 0 means 1
+	Threads   int // workers of the forward pass; 0 means 1
+	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch
+}
+
+// DefaultBatch is as many tokens as share a pass over the weights unless Options say otherwise. The tables of so many tokens
+// still fit the second-level cache of the cores that this is for; weights then cost a token a thirty-second part of their bytes.
+const DefaultBatch = 32
+
+func (o *Options) fill() {
+	o.Sessions, o.Threads = max(o.Sessions, 1), max(o.Threads, 1)
+	if o.Batch <= 0 {
+		o.Batch = DefaultBatch
+	}
 }
 
 // layer is one Mamba-2 block, bound to its mapped tensors.
@@ -58,11 +46,11 @@ type layer struct {
 	out      matrix    // (d_model, d_inner), the gated norm in front folded in or at out.norm
 }
 
-// Model is a bound model and the arena of its sessions.
+// Model is a bound model, the arena of its sessions, and the threads that compute.
 type Model struct {
 	blob      *memmap.File
 	h         memmap.Model
-	precision Precision
+	opt       Options
 	embedding matrix    // (vocab_size, d_model)
 	normF     []float32 // (d_model)
 	head      matrix    // (vocab_size, d_model)
@@ -70,17 +58,21 @@ type Model struct {
 	footprint Footprint
 	arena     []byte
 	sessions  []Session
+	pool      *pool.Pool
+	forward   forward
 }
 
-// Open binds the tensors of f and reserves the memory of opt.Sessions sessions. f must stay open as long as the model.
+// Open binds the tensors of f, reserves the memory of opt.Sessions sessions and starts opt.Threads workers. f must stay open as long as the model.
+// It fails if $BIMAMBA_KERNEL names kernels that are not here.
 func Open(f *memmap.File, opt Options) (*Model, error) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, errors.New("this machine is big-endian, and a blob is little-endian")
 	}
-	if opt.Sessions == 0 {
-		opt.Sessions = 1
+	if _, err := neon.Kernel(); err != nil {
+		return nil, err
 	}
-	m := &Model{blob: f, h: f.Manifest().Model, precision: opt.Precision, footprint: NewFootprint(f.Manifest(), opt.Sessions)}
+	opt.fill()
+	m := &Model{blob: f, h: f.Manifest().Model, opt: opt, footprint: NewFootprint(f.Manifest(), opt)}
 	h := &m.h
 	b := &binder{f: f}
 	b.section("io")
@@ -95,10 +87,9 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 	}
 	m.layers = make([]layer, h.NLayer)
 	logs := make([][]float32, h.NLayer) // A_log of each layer
-	name := []byte("layers.")
 	for i := range m.layers {
 		l := &m.layers[i]
-		b.section(string(strconv.AppendInt(name, int64(i), 10)))
+		b.section(layerName(i))
 		l.in = b.matrix("in_proj", "norm.weight", h.DInProj(), h.DModel)
 		l.conv = b.floats(false, "conv.weight", h.DConv, h.Channels())
 		l.convBias = b.floats(true, "conv.bias", h.Channels())
@@ -135,8 +126,13 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 	for i := range m.sessions {
 		m.sessions[i].init(m, &arena)
 	}
+	m.forward.init(m, &arena)
+	m.pool = pool.New(opt.Threads)
 	return m, nil
 }
+
+// layerName is the section of layer i.
+func layerName(i int) string { return "layers." + strconv.Itoa(i) }
 
 // reserve maps the arena: zeroed pages outside of Go's heap, which the garbage collector does not count or scan.
 func (m *Model) reserve() error {
@@ -152,10 +148,13 @@ func (m *Model) reserve() error {
 	return nil
 }
 
-// Close gives the arena back. Sessions must not be used afterwards.
+// Close ends the workers and gives the arena back. Sessions must not be used afterwards.
 func (m *Model) Close() error {
 	if m.arena == nil {
 		return nil
+	}
+	if m.pool != nil {
+		m.pool.Close()
 	}
 	arena := m.arena
 	m.arena = nil
@@ -168,11 +167,28 @@ func (m *Model) Blob() *memmap.File { return m.blob }
 // Hyper is the model's hyperparameters.
 func (m *Model) Hyper() memmap.Model { return m.h }
 
-// Precision is the arithmetic that the model was opened with.
-func (m *Model) Precision() Precision { return m.precision }
+// Options is what the model was opened with, defaults filled in.
+func (m *Model) Options() Options { return m.opt }
 
 // Footprint is the memory of the model as opened.
 func (m *Model) Footprint() Footprint { return m.footprint }
+
+// ReadRate is how fast the model's threads read what a token reads of it, session 0's state included, in bytes a second: the fastest of some passes.
+func (m *Model) ReadRate(passes int) (float64, error) {
+	parts := [][]byte{m.sessions[0].ssm, floatBytes(m.sessions[0].conv), m.head.data}
+	for i := range m.layers {
+		s, _ := m.blob.Section(layerName(i))
+		parts = append(parts, m.blob.SectionData(s))
+	}
+	m.forward.mu.Lock()
+	defer m.forward.mu.Unlock()
+	return m.pool.ReadRate(passes, m.blob.Guard, parts...)
+}
+
+// floatBytes is the memory of x.
+func floatBytes(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
+}
 
 // Session is the i-th of the sessions that Open reserved.
 func (m *Model) Session(i int) *Session { return &m.sessions[i] }

@@ -16,11 +16,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bimamba/convert"
 	"bimamba/convert/synth"
 	"bimamba/internal/testmodel"
 	"bimamba/memmap"
+	"bimamba/neon"
 	"bimamba/neon/layout"
 )
 
@@ -58,61 +60,160 @@ func openModel(t testing.TB, blob *memmap.File, opt Options) *Model {
 	return m
 }
 
-// TestSameOnEveryCPU hashes logits and states of every kind of matrix in both precisions. The hashes are the same on amd64 and arm64.
-func TestSameOnEveryCPU(t *testing.T) {
+// eachKernel runs a test with every set of kernels that this CPU has.
+func eachKernel(t *testing.T, test func(t *testing.T)) {
+	before, err := neon.Kernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer neon.Use(before)
+	for _, name := range neon.Kernels() {
+		if err := neon.Use(name); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, test)
+	}
+}
+
+// TestDeterminism hashes logits and states of every kind of matrix, in every precision and type of state. The hashes are the same with every set of kernels,
+// on every CPU, with any number of threads, and whether the tokens come one by one or in batches.
+func TestDeterminism(t *testing.T) {
 	for _, c := range []struct {
 		dir  string
 		opt  convert.Options
 		p    Precision
+		s    State
 		want string
 	}{
-		{"bimamba", convert.Options{}, LUT16, "9fbdd1ca1385744f2d0ebff58a23a972edef28de39ae59ad2490fda732882eb3"},
-		{"bimamba", convert.Options{Head: convert.HeadKeep}, Exact, "59d5741ed657131eae3e25d0c83c495eb5da9acfce0e09d67af3628b43dde142"},
-		{"bimamba-row", convert.Options{Head: convert.HeadF16}, LUT16, "86fae43eb74e2d41eaa4f812c6793ad2d763f84145a7bf952f4626497f6b0109"},
-		{"bimamba-single", convert.Options{}, Exact, "dcedf37cc3c6924b6b0ea6596f8b7044b2e883dbf9e7cc32c1f96caace8d66ef"},
-		{"mamba2-hf-groups", convert.Options{Proj: convert.ProjInt8}, LUT16, "4cae50827c522faef3913204e25e7b10901e8c37a3129578bad7f0e5268138f1"},
-		{"mamba2-hf-sharded-bf16", convert.Options{Head: convert.HeadKeep}, Exact, "bfff9594cec717b324a3fdcfc891b71ffb7042023b748064621c554ea89e4d61"},
-		{"mamba2-statespaces", convert.Options{Proj: convert.Proj1Bit}, LUT16, "59c3643c4817a23e8e395b8a714584a2e6c54f7b5265914c8a9c2965ff88280f"},
+		{"bimamba", convert.Options{}, LUT16, StateF32, "9fbdd1ca1385744f2d0ebff58a23a972edef28de39ae59ad2490fda732882eb3"},
+		{"bimamba", convert.Options{}, LUT16, StateF16, "5d4aa87818c2b11919796b63dd601d82a3df58713ff66e2ce84e5185ee45dee5"},
+		{"bimamba", convert.Options{Head: convert.HeadInt4}, Fast, StateF16, "f3dce554037de7722bae8d2fb5d49c78d1830290fbe0714b6a6a1d613390a99a"},
+		{"bimamba", convert.Options{Head: convert.HeadKeep}, Exact, StateF32, "59d5741ed657131eae3e25d0c83c495eb5da9acfce0e09d67af3628b43dde142"},
+		{"bimamba-row", convert.Options{Head: convert.HeadF16}, LUT16, StateF32, "86fae43eb74e2d41eaa4f812c6793ad2d763f84145a7bf952f4626497f6b0109"},
+		{"bimamba-row", convert.Options{Head: convert.HeadInt4}, LUT16, StateF16, "797b407b790e2ed58529595f353f4d6e23eab8707054358ad01feb0f3d7a79ee"},
+		{"bimamba-single", convert.Options{}, Exact, StateF32, "dcedf37cc3c6924b6b0ea6596f8b7044b2e883dbf9e7cc32c1f96caace8d66ef"},
+		{"bimamba-single", convert.Options{Head: convert.HeadInt4}, Exact, StateF16, "436a6349ef13d9cb4688fb0aa4b1b05e628008d2b1b9e485f11b43dbec9308c8"},
+		{"mamba2-hf-groups", convert.Options{Proj: convert.ProjInt8}, LUT16, StateF32, "4cae50827c522faef3913204e25e7b10901e8c37a3129578bad7f0e5268138f1"},
+		{"mamba2-hf-sharded-bf16", convert.Options{Head: convert.HeadKeep}, Exact, StateF32, "bfff9594cec717b324a3fdcfc891b71ffb7042023b748064621c554ea89e4d61"},
+		{"mamba2-statespaces", convert.Options{Proj: convert.Proj1Bit}, LUT16, StateF32, "59c3643c4817a23e8e395b8a714584a2e6c54f7b5265914c8a9c2965ff88280f"},
 	} {
-		t.Run(fmt.Sprintf("%s/%s/%s", c.dir, c.opt.Proj, c.p), func(t *testing.T) {
-			m := openModel(t, testmodel.Convert(t, goldenDir(c.dir), c.opt), Options{Precision: c.p})
-			s := m.Session(0)
-			h := sha256.New()
-			for _, v := range [][]float32{run(t, s, sequence(24, int(m.h.VocabSize))), s.ssm, s.conv} {
-				if i := slices.IndexFunc(v, func(x float32) bool { return x-x != 0 }); i >= 0 {
-					t.Fatalf("element %d is %v", i, v[i])
+		blob := testmodel.Convert(t, goldenDir(c.dir), c.opt)
+		t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", c.dir, c.opt.Head, c.opt.Proj, c.p, c.s), func(t *testing.T) {
+			eachKernel(t, func(t *testing.T) {
+				for _, how := range []Options{{Threads: 1}, {Threads: 2}, {Threads: 3, Batch: 5}, {Threads: 4, Batch: 16}} {
+					how.Precision, how.State = c.p, c.s
+					m := openModel(t, blob, how)
+					s := m.Session(0)
+					logits := runBatches(t, s, sequence(24, int(m.h.VocabSize)), max(1, how.Batch))
+					h := sha256.New()
+					for _, v := range [][]float32{logits, s.ssmFloats(), s.conv} {
+						if i := slices.IndexFunc(v, func(x float32) bool { return x-x != 0 }); i >= 0 {
+							t.Fatalf("element %d is %v", i, v[i])
+						}
+						binary.Write(h, binary.LittleEndian, v)
+					}
+					if got := hex.EncodeToString(h.Sum(nil)); got != c.want {
+						t.Errorf("%d threads, batches of %d: SHA-256 of logits and states is %s, not %s", how.Threads, how.Batch, got, c.want)
+					}
 				}
-				binary.Write(h, binary.LittleEndian, v)
-			}
-			if got := hex.EncodeToString(h.Sum(nil)); got != c.want {
-				t.Errorf("SHA-256 of logits and states is %s, not %s", got, c.want)
-			}
+			})
 		})
 	}
 }
 
-// TestPrefill gives the bits of step by step.
+// runBatches feeds ids, n at a time, and returns the logits behind each.
+func runBatches(t testing.TB, s *Session, ids []uint32, n int) []float32 {
+	t.Helper()
+	vocab := int(s.m.h.VocabSize)
+	all := make([]float32, len(ids)*vocab)
+	for at := 0; at < len(ids); at += n {
+		var rows []Row
+		for i := at; i < min(at+n, len(ids)); i++ {
+			rows = append(rows, Row{s, ids[i], all[i*vocab:][:vocab]})
+		}
+		if err := s.m.Batch(rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// TestPrefill gives the bits of step by step, wherever the tokens are cut.
 func TestPrefill(t *testing.T) {
-	m := openModel(t, testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{}), Options{Sessions: 2})
+	m := openModel(t, testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{}), Options{Sessions: 2, Threads: 2, Batch: 7})
 	ids := sequence(17, int(m.h.VocabSize))
 	a, b := m.Session(0), m.Session(1)
 	steps := run(t, a, ids)
 	logits := make([]float32, m.h.VocabSize)
-	if err := b.Prefill(ids[:9], nil); err != nil {
-		t.Fatal(err)
+	for cut := range ids {
+		b.Reset()
+		if err := b.Prefill(t.Context(), ids[:cut], nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Prefill(t.Context(), ids[cut:], logits); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(logits, steps[len(steps)-len(logits):]) || !bytes.Equal(a.ssm, b.ssm) || !slices.Equal(a.conv, b.conv) || b.Pos() != 17 {
+			t.Errorf("prefill in parts of %d and %d differs from step by step", cut, len(ids)-cut)
+		}
 	}
-	if err := b.Prefill(ids[9:], logits); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Prefill(ctx, ids, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled prefill gave %v", err)
 	}
-	if !slices.Equal(logits, steps[len(steps)-len(logits):]) || !slices.Equal(a.ssm, b.ssm) || !slices.Equal(a.conv, b.conv) || b.Pos() != 17 {
-		t.Error("prefill differs from step by step")
+}
+
+// TestBatch mixes the tokens of several sessions, some of which want logits.
+func TestBatch(t *testing.T) {
+	m := openModel(t, testmodel.Convert(t, goldenDir("bimamba"), convert.Options{}), Options{Sessions: 6, Threads: 2, Batch: 8})
+	vocab := int(m.h.VocabSize)
+	ids := sequence(24, vocab)
+	var want [3][]float32
+	for i := range want {
+		want[i] = run(t, m.Session(i), ids[i:i+8])
 	}
-	b.Reset()
-	if err := b.Prefill(ids, logits); err != nil {
-		t.Fatal(err)
+	// The same three sequences in the sessions behind them: 1, 2 and 3 tokens of each a batch.
+	var got [3][]float32
+	for i := range got {
+		got[i] = make([]float32, len(want[i]))
 	}
-	if !slices.Equal(logits, steps[len(steps)-len(logits):]) {
-		t.Error("a reset session remembers something")
+	var fed [3]int
+	for fed != [3]int{8, 8, 8} {
+		var rows []Row
+		for k := range 3 {
+			for i := range want {
+				if k <= i && fed[i] < 8 {
+					rows = append(rows, Row{Session: m.Session(3 + i), ID: ids[i+fed[i]]})
+					if part := got[i][fed[i]*vocab:][:vocab]; fed[i]%3 != 1 {
+						rows[len(rows)-1].Logits = part
+					} else {
+						copy(part, want[i][fed[i]*vocab:]) // not asked for
+					}
+					fed[i]++
+				}
+			}
+		}
+		if err := m.Batch(rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range want {
+		a, b := m.Session(i), m.Session(3+i)
+		if !bytes.Equal(a.ssm, b.ssm) || !slices.Equal(a.conv, b.conv) || a.pos != b.pos {
+			t.Errorf("session %d: the state differs from step by step", i)
+		}
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("session %d: the logits differ from step by step", i)
+		}
+	}
+	for _, bad := range [][]Row{{{Session: nil}}, make([]Row, 9), {{Session: m.Session(0), ID: 1}, {Session: m.Session(1), ID: m.h.VocabSize}}} {
+		if err := m.Batch(bad); err == nil {
+			t.Errorf("a bad batch of %d was taken", len(bad))
+		}
+	}
+	if err := m.Batch(nil); err != nil {
+		t.Errorf("an empty batch: %v", err)
 	}
 }
 
@@ -124,23 +225,31 @@ func TestBadCalls(t *testing.T) {
 	if err := m.Session(0).Step(0, make([]float32, 3)); err == nil {
 		t.Error("logits without room are accepted")
 	}
-	for _, s := range []string{"lut16", "exact"} {
+	for _, s := range []string{"lut16", "exact", "fast"} {
 		if p, err := ParsePrecision(s); err != nil || p.String() != s {
 			t.Errorf("precision %q is %v, %v", s, p, err)
 		}
 	}
 }
 
-// TestNoAllocation decodes without touching the heap.
+// TestNoAllocation decodes and prefills without touching the heap.
 func TestNoAllocation(t *testing.T) {
-	for _, p := range []Precision{LUT16, Exact} {
-		m := openModel(t, testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{}), Options{Precision: p})
-		logits := make([]float32, m.h.VocabSize)
-		s := m.Session(0)
-		if n := testing.AllocsPerRun(20, func() { s.Step(3, logits) }); n != 0 {
-			t.Errorf("%s: %v allocations a token", p, n)
+	blob := testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{})
+	eachKernel(t, func(t *testing.T) {
+		for _, p := range []Precision{LUT16, Exact, Fast} {
+			for _, threads := range []int{1, 2} {
+				m := openModel(t, blob, Options{Precision: p, Threads: threads})
+				logits := make([]float32, m.h.VocabSize)
+				s, ids := m.Session(0), sequence(40, int(m.h.VocabSize))
+				if n := testing.AllocsPerRun(20, func() { s.Step(3, logits) }); n != 0 {
+					t.Errorf("%s, %d threads: %v allocations a token", p, threads, n)
+				}
+				if n := testing.AllocsPerRun(3, func() { s.Prefill(t.Context(), ids, logits) }); n > 1 { // the context's, if any
+					t.Errorf("%s, %d threads: %v allocations a prefill of 40 tokens", p, threads, n)
+				}
+			}
 		}
-	}
+	})
 }
 
 // TestFootprint compares what Open reserves with what its parts take: nothing is missing, nothing is left.
@@ -159,6 +268,8 @@ func TestFootprint(t *testing.T) {
 			var s Session
 			s.init(m, &rest)
 		}
+		var w forward
+		w.init(m, &rest)
 		if len(rest.rest) != 0 {
 			t.Errorf("%s: %d bytes of the arena are for nothing", dir, len(rest.rest))
 		}
@@ -168,23 +279,51 @@ func TestFootprint(t *testing.T) {
 	}
 }
 
-// TestTruncatedWhileDecoding cuts the file under a running model: the request gets an error that names the tensor, and the process lives.
+// TestTruncatedWhileDecoding cuts the file under a running model, between two tokens and in the middle of one, with every kernel and several threads: the request
+// gets an error that names the tensor, no worker is left behind, and the process and its other models live.
 func TestTruncatedWhileDecoding(t *testing.T) {
-	blob := testmodel.Convert(t, goldenDir("bimamba"), convert.Options{})
-	m := openModel(t, blob, Options{})
-	s := m.Session(0)
-	logits := make([]float32, m.h.VocabSize)
-	if err := s.Step(1, logits); err != nil {
-		t.Fatal(err)
-	}
-	last, _ := blob.Section("layers.3")
-	if err := os.Truncate(blob.Name(), int64(last.Offset)); err != nil {
-		t.Fatal(err)
-	}
-	var fault *memmap.FaultError
-	if err := s.Step(1, logits); !errors.As(err, &fault) || !strings.Contains(err.Error(), blob.Name()) {
-		t.Errorf("Step gave %v", err)
-	}
+	other := openModel(t, testmodel.Convert(t, goldenDir("bimamba"), convert.Options{}), Options{Threads: 2})
+	eachKernel(t, func(t *testing.T) {
+		for _, threads := range []int{1, 2, 4} {
+			for _, running := range []bool{false, true} {
+				blob := testmodel.Convert(t, goldenDir("bimamba"), convert.Options{})
+				m := openModel(t, blob, Options{Threads: threads})
+				s := m.Session(0)
+				logits := make([]float32, m.h.VocabSize)
+				last, _ := blob.Section("layers.3")
+				cut := func() {
+					if err := os.Truncate(blob.Name(), int64(last.Offset)); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := s.Step(1, logits); err != nil {
+					t.Fatal(err)
+				}
+				if running {
+					time.AfterFunc(5*time.Millisecond, cut)
+				} else {
+					cut()
+				}
+				err := error(nil)
+				for start := time.Now(); err == nil && time.Since(start) < 10*time.Second; {
+					err = s.Step(1, logits)
+				}
+				var fault *memmap.FaultError
+				if !errors.As(err, &fault) || !strings.Contains(err.Error(), blob.Name()) {
+					t.Fatalf("%d threads: Step gave %v", threads, err)
+				}
+				if fault.Offset < last.Offset {
+					t.Errorf("%d threads: the fault is at offset %d, before the cut at %d", threads, fault.Offset, last.Offset)
+				}
+				if err := s.Step(1, logits); !errors.As(err, &fault) {
+					t.Errorf("%d threads: the next Step gave %v", threads, err)
+				}
+				if err := other.Session(0).Step(1, logits); err != nil {
+					t.Errorf("%d threads: another model gave %v", threads, err)
+				}
+			}
+		}
+	})
 }
 
 // sparse is a file of which only what is not zero is written.
@@ -289,7 +428,7 @@ func BenchmarkDecode(b *testing.B) {
 	s := m.Session(0)
 	logits := make([]float32, m.h.VocabSize)
 	f := m.Footprint()
-	b.SetBytes(f.Traffic())
+	b.SetBytes(f.Traffic().Total())
 	for b.Loop() {
 		if err := s.Step(5, logits); err != nil {
 			b.Fatal(err)
@@ -317,10 +456,10 @@ func TestSynth(t *testing.T) {
 	}
 	m := openModel(t, testmodel.OpenFile(t, f), Options{})
 	s := m.Session(0)
-	if err := s.Prefill(sequence(500, int(m.h.VocabSize)), nil); err != nil {
+	if err := s.Prefill(t.Context(), sequence(500, int(m.h.VocabSize)), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range [][]float32{s.ssm, s.conv, s.h} {
+	for _, v := range [][]float32{s.ssmFloats(), s.conv, m.forward.h[0]} {
 		var sum float64
 		for i, x := range v {
 			if x-x != 0 || x != 0 && math.Abs(float64(x)) < 0x1p-126 {

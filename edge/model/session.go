@@ -1,54 +1,37 @@
 package model
 
 import (
+	"context"
 	"fmt"
-
-	"bimamba/memmap"
-	"bimamba/neon"
+	"unsafe"
 )
 
-// Session is one sequence: its recurrent state and the workspace of its forward passes.
-// It is used by one goroutine at a time; different sessions may run at once.
+// Session is one sequence: its recurrent state. It is used by one goroutine at a time; those of a model take turns on its threads.
 type Session struct {
-	m *Model
-
-	// State.
+	m    *Model
 	pos  int64     // tokens seen
-	ssm  []float32 // (n_layer, nheads, headdim, d_state)
+	ssm  []byte    // (n_layer, nheads, headdim, d_state) of the state's type
 	conv []float32 // (n_layer, d_conv, channels), a ring over d_conv: token t lies in row t mod d_conv
-
-	// Workspace.
-	h     []float32 // (d_model), the residual stream
-	xn    []float32 // (max(d_model, d_inner)), the normalised input of a matrix
-	xs    []float32 // the same times scale or norm
-	proj  []float32 // (d_in_proj), z | x | B | C | dt
-	xbc   []float32 // (channels), x | B | C after the convolution
-	y     []float32 // (d_inner), output of the heads
-	delta []float32 // (d_model), what a layer adds to h
-	lut   *neon.LUT
-	q14   *neon.Q14
-
-	trace func(layer int, h []float32) // tests look at the residual stream behind each layer; nil elsewhere
-}
-
-// workspaceBuffers is the length of each float32 buffer of a session's workspace, in the order of init.
-func workspaceBuffers(h *memmap.Model) [7]int {
-	wide := maxCols(h)
-	return [7]int{int(h.DModel), wide, wide, int(h.DInProj()), int(h.Channels()), int(h.DInner), int(h.DModel)}
 }
 
 // init carves the session out of the arena.
 func (s *Session) init(m *Model, arena *carver) {
 	h := &m.h
 	s.m = m
-	s.ssm = arena.floats(int(h.NLayer) * int(h.DInner) * int(h.DState))
+	s.ssm = arena.bytes(m.opt.State.size() * int64(h.NLayer) * int64(h.DInner) * int64(h.DState))
 	s.conv = arena.floats(int(h.NLayer) * int(h.DConv) * int(h.Channels()))
-	sizes := workspaceBuffers(h)
-	for i, dst := range []*[]float32{&s.h, &s.xn, &s.xs, &s.proj, &s.xbc, &s.y, &s.delta} {
-		*dst = arena.floats(sizes[i])
-	}
-	s.lut = neon.NewLUT(arena.bytes(neon.LUTSize(maxCols(h), neon.LUT16)), maxCols(h), neon.LUT16)
-	s.q14 = neon.NewQ14(arena.bytes(neon.Q14Size(maxCols(h))), maxCols(h))
+}
+
+// state32 and state16 are the state of head j of a layer, (headdim, d_state), as it is stored.
+func (s *Session) state32(layer, j int) []float32 { return stateOf[float32](s, layer, j) }
+func (s *Session) state16(layer, j int) []uint16  { return stateOf[uint16](s, layer, j) }
+
+func stateOf[T float32 | uint16](s *Session, layer, j int) []T {
+	h := &s.m.h
+	n := int(h.HeadDim) * int(h.DState)
+	size := n * int(unsafe.Sizeof(*new(T)))
+	b := s.ssm[(layer*int(h.NHeads)+j)*size:][:size]
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
 
 // Reset forgets the sequence.
@@ -61,15 +44,23 @@ func (s *Session) Reset() {
 // Pos is the number of tokens that the session has seen.
 func (s *Session) Pos() int64 { return s.pos }
 
-// Prefill feeds ids. If logits is not nil it gets those behind the last one, (vocab_size).
+// Prefill feeds ids, as many at a time as the model's batch holds. If logits is not nil it gets those behind the last one, (vocab_size).
+// The result is that of as many Steps, to the bit. It looks at ctx between batches.
 // On an error the state is that of an unknown part of ids: Reset it.
-func (s *Session) Prefill(ids []uint32, logits []float32) error {
-	for i, id := range ids {
-		var out []float32
-		if i == len(ids)-1 {
-			out = logits
+func (s *Session) Prefill(ctx context.Context, ids []uint32, logits []float32) error {
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err := s.Step(id, out); err != nil {
+		n := min(len(ids), s.m.opt.Batch)
+		rows := s.m.forward.borrow(n)
+		for i, id := range ids[:n] {
+			rows[i] = Row{Session: s, ID: id}
+		}
+		if ids = ids[n:]; len(ids) == 0 {
+			rows[n-1].Logits = logits
+		}
+		if err := s.m.run(rows); err != nil {
 			return err
 		}
 	}
@@ -79,15 +70,39 @@ func (s *Session) Prefill(ids []uint32, logits []float32) error {
 // Step feeds one token and, if logits is not nil, computes those behind it, (vocab_size). It does not allocate.
 // The error is about id, or a *memmap.FaultError where the file was cut short; then Reset the session.
 func (s *Session) Step(id uint32, logits []float32) error {
-	h := &s.m.h
-	if id >= h.VocabSize {
-		return fmt.Errorf("token id %d is not a row of the embedding, which has %d", id, h.VocabSize)
+	rows := s.m.forward.borrow(1)
+	rows[0] = Row{s, id, logits}
+	return s.m.run(rows)
+}
+
+// Row is one token of a batch.
+type Row struct {
+	Session *Session
+	ID      uint32
+	Logits  []float32 // (vocab_size), to be computed behind the token; nil if they are not wanted
+}
+
+// Batch feeds rows, Options.Batch at the most, in one pass over the weights: several tokens of a session, in their order, or of several sessions.
+// The results are those of a Step for each, to the bit, and so are the errors.
+func (m *Model) Batch(rows []Row) error {
+	if len(rows) > m.opt.Batch {
+		return fmt.Errorf("a batch of %d tokens: the model was opened for %d", len(rows), m.opt.Batch)
 	}
-	if logits != nil && len(logits) != int(h.VocabSize) {
-		return fmt.Errorf("logits have room for %d tokens, not for the %d of the model", len(logits), h.VocabSize)
+	mine := m.forward.borrow(len(rows))
+	copy(mine, rows)
+	return m.run(mine)
+}
+
+// check looks at a row before anything is computed.
+func (m *Model) check(r *Row) error {
+	h := &m.h
+	switch {
+	case r.Session == nil || r.Session.m != m:
+		return fmt.Errorf("the session belongs to another model")
+	case r.ID >= h.VocabSize:
+		return fmt.Errorf("token id %d is not a row of the embedding, which has %d", r.ID, h.VocabSize)
+	case r.Logits != nil && len(r.Logits) != int(h.VocabSize):
+		return fmt.Errorf("logits have room for %d tokens, not for the %d of the model", len(r.Logits), h.VocabSize)
 	}
-	return s.m.blob.Guard(func() error {
-		s.forward(id, logits)
-		return nil
-	})
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -14,6 +15,7 @@ import (
 	"bimamba/internal/atomicfile"
 	"bimamba/memmap"
 	"bimamba/models"
+	"bimamba/neon/pool"
 
 	"github.com/spf13/cobra"
 )
@@ -67,17 +69,44 @@ func writeDefault(path string) error {
 	return f.Commit()
 }
 
-// precisionFlag adds --precision.
-func precisionFlag(c *cobra.Command) *string {
-	return c.Flags().String("precision", "lut16", "arithmetic of the matrices: lut16 (exact integer sums) or exact (float32 sums)")
+// modelFlags is how a model is opened.
+type modelFlags struct{ precision, state, threads string }
+
+// addModelFlags adds --precision, --state and --threads.
+func addModelFlags(c *cobra.Command) *modelFlags {
+	m := &modelFlags{}
+	f := c.Flags()
+	f.StringVar(&m.precision, "precision", model.LUT16.String(), "arithmetic of the matrices: lut16 (exact integer sums), exact (float32 sums) or fast (coarser inputs)")
+	f.StringVar(&m.state, "state", model.StateF16.String(), "how recurrent states are stored: f16 or f32")
+	f.StringVar(&m.threads, "threads", "auto", "threads of the forward pass: a number, or auto for as many as make it faster; answers do not depend on it")
+	return m
 }
 
-// withEngine maps FILE, binds its model and calls fn with it.
-func withEngine(name, precision string, sessions int, fn func(*engine.Engine) error) error {
-	p, err := model.ParsePrecision(precision)
-	if err != nil {
-		return fmt.Errorf("--%w", err)
+// options is what the flags say, for a model in blob f with so many sessions.
+func (m *modelFlags) options(f *memmap.File, sessions int) (opt model.Options, err error) {
+	opt.Sessions = sessions
+	if opt.Precision, err = model.ParsePrecision(m.precision); err != nil {
+		return opt, fmt.Errorf("--%w", err)
 	}
+	if opt.State, err = model.ParseState(m.state); err != nil {
+		return opt, fmt.Errorf("--%w", err)
+	}
+	if m.threads == "auto" {
+		fp := model.NewFootprint(f.Manifest(), opt)
+		opt.Threads = pool.Auto(fp.Traffic().Total())
+		return opt, nil
+	}
+	if opt.Threads, err = strconv.Atoi(m.threads); err != nil || opt.Threads < 1 || opt.Threads > maxThreads {
+		return opt, fmt.Errorf("--threads %s: it is auto or a number from 1 to %d", m.threads, maxThreads)
+	}
+	return opt, nil
+}
+
+// maxThreads is more than any machine that this is for has cores.
+const maxThreads = 256
+
+// withEngine maps FILE, binds its model and calls fn with it.
+func withEngine(name string, flags *modelFlags, sessions int, fn func(*engine.Engine) error) error {
 	f, err := openBlob(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -86,7 +115,11 @@ func withEngine(name, precision string, sessions int, fn func(*engine.Engine) er
 		return err
 	}
 	defer f.Close()
-	e, err := engine.Open(f, model.Options{Precision: p, Sessions: sessions})
+	opt, err := flags.options(f, sessions)
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(f, opt)
 	if err != nil {
 		return err
 	}

@@ -30,13 +30,13 @@ func (e *env) chatCmd() *cobra.Command {
 		Example: "  bimamba chat default\n  bimamba chat default --task topics\n  bimamba chat m.bimamba --system 'Answer briefly.'",
 		Args:    oneFile,
 	}
-	precision := precisionFlag(c)
+	flags := addModelFlags(c)
 	s := samplingFlags(c)
 	c.Flags().StringVar(&system, "system", "", "system turn (instruct models)")
 	c.Flags().StringVar(&task, "task", "", "task of an intent model (default: its first)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print answers as JSON lines")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
+		return withEngine(args[0], flags, 1, func(eng *engine.Engine) error {
 			req, err := s.request(eng)
 			if err != nil {
 				return err

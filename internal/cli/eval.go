@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +17,7 @@ import (
 
 func (e *env) evalCmd() *cobra.Command {
 	var test, outputs string
-	var maxTokens, threads, limit int
+	var maxTokens, limit int
 	var asJSON, force bool
 	c := &cobra.Command{
 		Use:   "eval FILE --test TEST.jsonl",
@@ -40,17 +38,16 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 			return nil
 		},
 	}
-	precision := precisionFlag(c)
+	flags := addModelFlags(c)
 	c.Flags().StringVar(&test, "test", "", "the test set, JSON lines")
 	c.Flags().StringVar(&outputs, "outputs", "", "also write {\"task\",\"prompt\",\"output\"} lines to this file")
 	c.Flags().BoolVar(&force, "force", false, "replace the file of --outputs if it exists")
 	c.Flags().IntVarP(&maxTokens, "max-tokens", "n", 80, "end an output after so many tokens")
-	c.Flags().IntVar(&threads, "threads", runtime.NumCPU(), "rows that are run at a time")
 	c.Flags().IntVar(&limit, "limit", 0, "only the first so many rows (0: all)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if threads < 1 || maxTokens < 1 || limit < 0 {
-			return fmt.Errorf("--threads and --max-tokens are at least 1, --limit at least 0")
+		if maxTokens < 1 || limit < 0 {
+			return fmt.Errorf("--max-tokens is at least 1, --limit at least 0")
 		}
 		f, err := os.Open(test)
 		if err != nil {
@@ -65,8 +62,8 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 			rows = rows[:min(limit, len(rows))]
 		}
 		var texts []string
-		err = withEngine(args[0], *precision, threads, func(eng *engine.Engine) (err error) {
-			texts, err = e.runRows(c.Context(), eng, rows, threads, maxTokens, outputs != "")
+		err = withEngine(args[0], flags, 1, func(eng *engine.Engine) (err error) {
+			texts, err = e.runRows(c.Context(), eng, rows, maxTokens, outputs != "")
 			return err
 		})
 		if err != nil {
@@ -89,47 +86,23 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 	return c
 }
 
-// runRows generates every row's output, several at a time. Unless whole is set, an output ends with its first line.
-func (e *env) runRows(ctx context.Context, eng *engine.Engine, rows []eval.Row, threads, maxTokens int, whole bool) ([]string, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// runRows generates every row's output. Unless whole is set, an output ends with its first line.
+func (e *env) runRows(ctx context.Context, eng *engine.Engine, rows []eval.Row, maxTokens int, whole bool) ([]string, error) {
 	texts := make([]string, len(rows))
-	next := make(chan int)
 	bar := newProgress(e.stderr, "evaluating", int64(len(rows)), false)
-	var mu sync.Mutex
-	done := 0
-	var wg sync.WaitGroup
-	for t := range threads {
-		wg.Go(func() {
-			s := eng.Model.Session(t)
-			for i := range next {
-				text, err := runRow(ctx, eng, t, rows[i], maxTokens, whole)
-				if err != nil {
-					cancel(fmt.Errorf("row %d: %w", i+1, err))
-					s.Reset()
-					continue
-				}
-				texts[i] = text
-				mu.Lock()
-				done++
-				bar.set(int64(done), int64(len(rows)))
-				mu.Unlock()
-			}
-		})
-	}
-	for i := range rows {
-		if ctx.Err() != nil {
-			break
+	defer bar.done()
+	for i, r := range rows {
+		text, err := runRow(ctx, eng, r, maxTokens, whole)
+		if err != nil {
+			return nil, fmt.Errorf("row %d: %w", i+1, err)
 		}
-		next <- i
+		texts[i] = text
+		bar.set(int64(i+1), int64(len(rows)))
 	}
-	close(next)
-	wg.Wait()
-	bar.done()
-	return texts, context.Cause(ctx)
+	return texts, nil
 }
 
-func runRow(ctx context.Context, eng *engine.Engine, session int, r eval.Row, maxTokens int, whole bool) (string, error) {
+func runRow(ctx context.Context, eng *engine.Engine, r eval.Row, maxTokens int, whole bool) (string, error) {
 	prompt, err := eng.TaskPrompt(r.Task, r.Prompt)
 	if err != nil {
 		return "", err
@@ -141,7 +114,7 @@ func runRow(ctx context.Context, eng *engine.Engine, session int, r eval.Row, ma
 	if req.Prompt, err = eng.Encode(prompt); err != nil {
 		return "", err
 	}
-	s := eng.Model.Session(session)
+	s := eng.Model.Session(0)
 	s.Reset()
 	res, err := eng.Generate(ctx, s, req, nil)
 	if err != nil {

@@ -90,14 +90,14 @@ With --jsonl standard input holds lines {"prompt":...,"max_tokens":...,"task":..
 			return nil
 		},
 	}
-	precision := precisionFlag(c)
+	flags := addModelFlags(c)
 	s := samplingFlags(c)
 	c.Flags().StringVarP(&prompt, "prompt", "p", "", "the text to continue")
 	c.Flags().StringVar(&task, "task", "", "wrap the prompt for this task of the model (default model: home, assist, topics)")
 	c.Flags().BoolVar(&jsonl, "jsonl", false, "read prompts from standard input and print results, as JSON lines")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON, with times and counts")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
+		return withEngine(args[0], flags, 1, func(eng *engine.Engine) error {
 			req, err := s.request(eng)
 			switch {
 			case err != nil:

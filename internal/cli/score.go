@@ -55,7 +55,7 @@ FILE's own tokenizer is used; "-" reads standard input.`,
 			return nil
 		},
 	}
-	precision := precisionFlag(c)
+	flags := addModelFlags(c)
 	c.Flags().StringVar(&ids, "ids", "", "JSON lines of token ids")
 	c.Flags().StringVar(&text, "text", "", "a text file")
 	c.Flags().IntVar(&window, "window", 2048, "tokens a window, with --text")
@@ -75,8 +75,8 @@ FILE's own tokenizer is used; "-" reads standard input.`,
 			defer file.Close()
 			in = file
 		}
-		return withEngine(args[0], *precision, 1, func(eng *engine.Engine) error {
-			s := &scorer{ctx: c.Context(), session: eng.Model.Session(0), logits: make([]float32, eng.Model.Hyper().VocabSize)}
+		return withEngine(args[0], flags, 1, func(eng *engine.Engine) error {
+			s := newScorer(c.Context(), eng.Model)
 			if text != "" {
 				return e.scoreText(s, eng, in, window)
 			}
@@ -88,37 +88,53 @@ FILE's own tokenizer is used; "-" reads standard input.`,
 
 // scorer adds up negative log-likelihoods.
 type scorer struct {
-	ctx     context.Context
-	session *model.Session
-	logits  []float32
-	nll     float64
-	tokens  int
+	ctx    context.Context
+	model  *model.Model
+	logits [][]float32 // of a batch of tokens
+	nll    float64
+	tokens int
+}
+
+func newScorer(ctx context.Context, m *model.Model) *scorer {
+	s := &scorer{ctx: ctx, model: m, logits: make([][]float32, m.Options().Batch)}
+	for i := range s.logits {
+		s.logits[i] = make([]float32, m.Hyper().VocabSize)
+	}
+	return s
 }
 
 // sequence scores ids from an empty state. each, if not nil, gets the logits behind every id.
 func (s *scorer) sequence(ids []uint32, each func([]float32) error) (nll float64, err error) {
-	s.session.Reset()
-	for i, id := range ids {
+	session := s.model.Session(0)
+	session.Reset()
+	feed := ids
+	if each == nil {
+		feed = ids[:max(0, len(ids)-1)] // nobody asks what follows the last one
+	}
+	rows := make([]model.Row, len(s.logits))
+	for at := 0; at < len(feed); at += len(rows) {
 		if err := s.ctx.Err(); err != nil {
 			return 0, err
 		}
-		last := i == len(ids)-1
-		if last && each == nil {
-			break
+		batch := rows[:min(len(rows), len(feed)-at)]
+		for i := range batch {
+			batch[i] = model.Row{Session: session, ID: feed[at+i], Logits: s.logits[i]}
 		}
-		if err := s.session.Step(id, s.logits); err != nil {
+		if err := s.model.Batch(batch); err != nil {
 			return 0, err
 		}
-		if each != nil {
-			if err := each(s.logits); err != nil {
-				return 0, err
+		for i := range batch {
+			if each != nil {
+				if err := each(s.logits[i]); err != nil {
+					return 0, err
+				}
 			}
-		}
-		if !last {
-			if int(ids[i+1]) >= len(s.logits) {
-				return 0, fmt.Errorf("token id %d is not a row of the embedding, which has %d", ids[i+1], len(s.logits))
+			if next := at + i + 1; next < len(ids) {
+				if int(ids[next]) >= len(s.logits[i]) {
+					return 0, fmt.Errorf("token id %d is not a row of the embedding, which has %d", ids[next], len(s.logits[i]))
+				}
+				nll -= sample.LogProb(s.logits[i], ids[next])
 			}
-			nll -= sample.LogProb(s.logits, ids[i+1])
 		}
 	}
 	if math.IsNaN(nll) {
@@ -155,7 +171,7 @@ func readIDs(r io.Reader, name string, rows int) (lines [][]uint32, err error) {
 }
 
 func (e *env) scoreIDs(s *scorer, in io.Reader, name, logits string, force bool) error {
-	lines, err := readIDs(in, name, len(s.logits))
+	lines, err := readIDs(in, name, len(s.logits[0]))
 	if err != nil {
 		return err
 	}
@@ -167,7 +183,7 @@ func (e *env) scoreIDs(s *scorer, in io.Reader, name, logits string, force bool)
 			return err
 		}
 		defer f.Close()
-		w, err := newLogitsWriter(f, lines, len(s.logits))
+		w, err := newLogitsWriter(f, lines, len(s.logits[0]))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,228 @@
+// Package bench measures how fast a model runs, and holds that against the speed of memory.
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"bimamba/edge/model"
+	"bimamba/memmap"
+	"bimamba/neon"
+	"bimamba/neon/pool"
+)
+
+// Options say what to run.
+type Options struct {
+	Prefill int // tokens
+	Decode  int // tokens
+	Runs    int // how often; the report gives medians
+}
+
+// Rate is a speed over some runs.
+type Rate struct {
+	Tokens    int     `json:"tokens"`
+	PerSecond float64 `json:"tokens_per_s"` // the median run's
+	Min       float64 `json:"min"`
+	Max       float64 `json:"max"`
+}
+
+// Decode is the speed of decoding, and how long the slowest tokens took.
+type Decode struct {
+	Rate
+	P50 float64 `json:"p50_ms"`
+	P95 float64 `json:"p95_ms"`
+}
+
+// Bytes is what a token moves between memory and processor, reads and writes.
+type Bytes struct {
+	Weights int64 `json:"weights"`
+	Head    int64 `json:"head"`
+	State   int64 `json:"state"`
+	Conv    int64 `json:"conv"`
+	Total   int64 `json:"total"`
+}
+
+// RSS is the memory in use behind the last run. Total is the kernel's word for it, the parts are the process's own.
+type RSS struct {
+	Mapped int64 `json:"mapped"` // file pages: the model and the program
+	State  int64 `json:"state"`  // the arena: states and workspace
+	Heap   int64 `json:"heap"`   // of the Go runtime, stacks included
+	Total  int64 `json:"total"`
+	Peak   int64 `json:"peak"`
+}
+
+// Report is what was measured. A rate of memory that means nothing is nil.
+type Report struct {
+	Model     string   `json:"model"`
+	Kernel    string   `json:"kernel"`
+	CPU       string   `json:"cpu"`
+	Threads   int      `json:"threads"`
+	Precision string   `json:"precision"`
+	State     string   `json:"state"`
+	Head      string   `json:"head"`
+	Runs      int      `json:"runs"`
+	Prefill   Rate     `json:"prefill"`
+	Decode    Decode   `json:"decode"`
+	Bytes     Bytes    `json:"bytes_per_token"`
+	Read      float64  `json:"read_bandwidth_bytes_per_s"` // the same bytes, the same threads, between the runs; the fastest pass
+	Roofline  *float64 `json:"roofline_fraction"`          // of Read that decoding moves; nil where the model fits the cache
+	InCache   bool     `json:"cache_resident"`
+	GMACs     float64  `json:"gmac_per_s"` // of decoding, multiplications by weights
+	Allocs    float64  `json:"allocs_per_token"`
+	RSS       RSS      `json:"rss_bytes"`
+}
+
+// Run measures session 0 of m. step, if not nil, is told which part of how many is done.
+func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total int)) (*Report, error) {
+	if opt.Prefill < 1 || opt.Decode < 1 || opt.Runs < 1 {
+		return nil, errors.New("a measurement has at least one run of one token of each kind")
+	}
+	if step == nil {
+		step = func(int, int) {}
+	}
+	kernel, err := neon.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	mo, fp, man := m.Options(), m.Footprint(), m.Blob().Manifest()
+	traffic := fp.Traffic()
+	r := &Report{
+		Model: man.Name, Kernel: kernel, CPU: cpuid.CPU.BrandName, Threads: mo.Threads, Precision: mo.Precision.String(), State: mo.State.String(), Head: head(man), Runs: opt.Runs,
+		Bytes: Bytes{traffic.Weights, traffic.Head, traffic.State, traffic.Conv, traffic.Total()},
+	}
+	s := m.Session(0)
+	vocab := int(m.Hyper().VocabSize)
+	ids := make([]uint32, opt.Prefill+opt.Decode)
+	for i := range ids {
+		ids[i] = uint32((i*7919 + 13) % vocab)
+	}
+	logits := make([]float32, vocab)
+	times := make([]time.Duration, 0, opt.Decode*opt.Runs)
+	var prefill, decode []float64
+	var before, after runtime.MemStats
+	var mallocs uint64
+	for run := range opt.Runs + 1 { // the first one reads the file and warms up
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		step(run, opt.Runs+1)
+		s.Reset()
+		start := time.Now()
+		if err := s.Prefill(ctx, ids[:opt.Prefill], logits); err != nil {
+			return nil, err
+		}
+		prefilled := time.Since(start)
+		runtime.ReadMemStats(&before)
+		var decoded time.Duration
+		for _, id := range ids[opt.Prefill:] {
+			start := time.Now()
+			if err := s.Step(id, logits); err != nil {
+				return nil, err
+			}
+			d := time.Since(start)
+			decoded += d
+			if run > 0 {
+				times = append(times, d)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		read, err := m.ReadRate(3)
+		if err != nil {
+			return nil, err
+		}
+		if run == 0 {
+			continue
+		}
+		r.Read = max(r.Read, read)
+		mallocs += after.Mallocs - before.Mallocs
+		prefill = append(prefill, float64(opt.Prefill)/prefilled.Seconds())
+		decode = append(decode, float64(opt.Decode)/decoded.Seconds())
+	}
+	step(opt.Runs+1, opt.Runs+1)
+	r.Prefill = rate(opt.Prefill, prefill)
+	r.Decode.Rate = rate(opt.Decode, decode)
+	slices.Sort(times)
+	r.Decode.P50, r.Decode.P95 = millis(times[len(times)/2]), millis(times[min(len(times)-1, len(times)*95/100)])
+	r.Allocs = float64(mallocs) / float64(len(times))
+	r.GMACs = float64(macs(man)) * r.Decode.PerSecond / 1e9
+	if r.InCache = r.Bytes.Total <= lastCache(); !r.InCache {
+		f := float64(r.Bytes.Total) * r.Decode.PerSecond / r.Read
+		r.Roofline = &f
+	}
+	r.RSS = rss(fp.Arena(), &after)
+	return r, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+// rate summarises the runs' speeds.
+func rate(tokens int, perSecond []float64) Rate {
+	slices.Sort(perSecond)
+	n := len(perSecond)
+	return Rate{Tokens: tokens, PerSecond: perSecond[n/2], Min: perSecond[0], Max: perSecond[n-1]}
+}
+
+// head is the element type of the head.
+func head(m *memmap.Manifest) string {
+	name := "lm_head.weight"
+	if m.Model.TieEmbeddings {
+		name = "embedding.weight"
+	}
+	for i := range m.Sections {
+		if t, ok := m.Sections[i].Tensor(name); ok && m.Sections[i].Name == "io" {
+			return string(t.DType)
+		}
+	}
+	return ""
+}
+
+// macs is how many multiplications by weights of matrices a token takes.
+func macs(m *memmap.Manifest) (n uint64) {
+	for i := range m.Sections {
+		for _, t := range m.Sections[i].Tensors {
+			switch t.Name {
+			case "in_proj.weight", "out_proj.weight":
+				n += t.Shape[0] * t.Shape[1]
+			}
+		}
+	}
+	return n + uint64(m.Model.VocabSize)*uint64(m.Model.DModel)
+}
+
+// lastCache is the size of the processor's last cache.
+func lastCache() int64 {
+	return max(pool.LastCache(os.DirFS("/sys/devices/system/cpu")), int64(cpuid.CPU.Cache.L3))
+}
+
+// rss reads /proc/self/status (proc(5)).
+func rss(arena int64, mem *runtime.MemStats) RSS {
+	r := RSS{State: arena, Heap: int64(mem.HeapInuse + mem.StackInuse)}
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return r
+	}
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(line, ":")
+		n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch key {
+		case "RssFile":
+			r.Mapped = n << 10
+		case "VmRSS":
+			r.Total = n << 10
+		case "VmHWM":
+			r.Peak = n << 10
+		}
+	}
+	return r
+}
