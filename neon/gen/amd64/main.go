@@ -1,0 +1,78 @@
+// This program writes the assembly of package neon for amd64: a file for each kind of kernel and each set of them, AVX2 and AVX-512.
+package main
+
+import (
+	"bytes"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/printer"
+)
+
+// files are the kinds of kernels. about draws the data and counts what a kernel costs; it goes to the head of the file.
+var files = []struct {
+	name, about string
+	make        func(a *asm)
+}{
+	{"read", aboutRead, read},
+	{"lut16", aboutLUT16, func(a *asm) { lut(a, "lut16", true) }},
+	{"lut8", aboutLUT8, func(a *asm) { lut(a, "lut8", false) }},
+	{"tables", aboutTables, tables},
+	{"quantize", aboutQuantize, quantize},
+	{"int8", aboutInt8, int8s},
+	{"int4", aboutInt4, int4s},
+	{"dense", aboutDense, dense},
+	{"vector", aboutVector, vectors},
+	{"math", aboutMath, functions},
+	{"state", aboutState, states},
+}
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) != 2 {
+		log.Fatal("usage: amd64 folder") // package flag belongs to avo
+	}
+	out := os.Args[1]
+	for _, f := range files {
+		for _, wide := range []bool{false, true} {
+			set := "avx2"
+			if wide {
+				set = "avx512"
+			}
+			text, err := generate(f.make, f.about, wide)
+			if err != nil {
+				log.Fatalf("%s, %s: %v", f.name, set, err)
+			}
+			if err := os.WriteFile(filepath.Join(out, f.name+"_"+set+"_amd64.s"), text, 0o666); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+}
+
+// generate is the text of a file.
+func generate(kernels func(a *asm), about string, wide bool) ([]byte, error) {
+	a := &asm{Context: build.NewContext(), wide: wide}
+	a.ConstraintExpr("!purego")
+	a.ConstraintExpr("!noasm")
+	kernels(a)
+	file, err := a.Result()
+	if err != nil {
+		return nil, err
+	}
+	var text []byte
+	p := printer.NewGoAsm(printer.Config{Name: "neon/gen/amd64"})
+	if err := pass.Concat(pass.Compile, pass.Func(func(f *ir.File) (err error) { text, err = p.Print(f); return err })).Execute(file); err != nil {
+		return nil, err
+	}
+	var comment strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(about) + "\n") {
+		comment.WriteString(strings.TrimRight("// "+line, " \n") + "\n")
+	}
+	return bytes.Replace(text, []byte("\n#include"), []byte("\n"+comment.String()+"\n#include"), 1), nil
+}
