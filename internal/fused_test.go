@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	fused    = regexp.MustCompile(`\b(FMADD|FMSUB|FNMADD|FNMSUB|VFMLA|VFMLS)[SD]?\b`)
+	fused    = regexp.MustCompile(`(?i)\b(V?FN?M(ADD|SUB)[0-9]*[SDP]*|V?FML[AS]|[US]MMLA)\b`)
 	function = regexp.MustCompile(`^(\S+) STEXT`)
 )
 
@@ -70,8 +70,8 @@ func TestNoFusedMultiplyAdd(t *testing.T) {
 	}
 	functions := listing(t, "..", pkgs...)
 	for _, name := range []string{
-		"bimamba/neon.Exp", "bimamba/neon.Softplus", "bimamba/neon.StateUpdate", "bimamba/neon.(*LUT16).Build", "bimamba/neon.(*Q14).Quantize",
-		"bimamba/neon.BitMatVecExact", "bimamba/neon/layout.F16ToF32", "bimamba/edge/model.(*Session).mixer", "bimamba/edge/model.(*Session).multiply",
+		"bimamba/neon.Exp", "bimamba/neon.Softplus", "bimamba/neon.StateUpdate", "bimamba/neon.(*LUT).Measure", "bimamba/neon.(*Q14).Quantize",
+		"bimamba/neon.BitMatVecExact", "bimamba/neon/layout.F16ToF32", "bimamba/edge/model.(*forward).steps", "bimamba/edge/model.(*forward).rowsOf",
 		"bimamba/edge/sample.(*Sampler).draw",
 	} {
 		if functions[name] == "" {
@@ -82,6 +82,30 @@ func TestNoFusedMultiplyAdd(t *testing.T) {
 		for line := range strings.Lines(text) {
 			if fused.MatchString(line) {
 				t.Errorf("%s: put the product that is added here in a float32(): %s", name, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// TestNoFusedMultiplyAddInAssembly looks for them in the kernels in assembly, whose instructions without a name stand in comments.
+func TestNoFusedMultiplyAddInAssembly(t *testing.T) {
+	names, err := filepath.Glob("../neon/*.s")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no kernels in ../neon: %v", err)
+	}
+	for _, line := range []string{"\tVFMADD231PS Z0, Z1, Z2", "\tVFMLA V0.S4, V1.S4, V2.S4", "\tWORD $0x4e22cc20 // fmla v0.4s, v1.4s, v2.4s", "\tFMADDS F0, F1, F2, F3"} {
+		if !fused.MatchString(line) {
+			t.Fatalf("this test does not see %q", line)
+		}
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if fused.MatchString(line) {
+				t.Errorf("%s: %s", name, strings.TrimSpace(line))
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ import (
 	"bimamba/memmap"
 )
 
-// reader runs the independent reader of the format, which somebody wrote in Python who had seen nothing but FORMAT.md.
+// reader runs the independent reader of the format, which somebody wrote in Python who had seen nothing but FORMAT.md 1.0; what 1.1 added followed later.
 func reader(t *testing.T, command, file, stdin string) []byte {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -47,10 +48,16 @@ func TestIndependentReader(t *testing.T) {
 		}
 	})
 	t.Run("tokens", func(t *testing.T) { testReaderTokens(t, testmodel.Default(t)) })
-	for _, dir := range []string{"golden/bimamba-row", "golden/bimamba-single", "golden/mamba2-hf-groups", "golden/mamba2-hf-sharded-bf16", "golden-own/bimamba-odd", "golden-own/statespaces-groups", "golden-own/hf-odd", "golden-own/bimamba-wide"} {
-		t.Run(dir, func(t *testing.T) {
-			blob := testmodel.Convert(t, filepath.Join(testmodel.Root(), "testdata", dir), convert.Options{})
-			m, err := model.Open(blob, model.Options{Precision: model.Exact})
+	for _, c := range []struct {
+		dir  string
+		head convert.Head
+	}{
+		{"golden/bimamba-row", convert.HeadInt8}, {"golden/bimamba-single", convert.HeadInt4}, {"golden/mamba2-hf-groups", convert.HeadInt8}, {"golden/mamba2-hf-sharded-bf16", convert.HeadInt8},
+		{"golden-own/bimamba-odd", convert.HeadInt4}, {"golden-own/statespaces-groups", convert.HeadInt8}, {"golden-own/hf-odd", convert.HeadInt8}, {"golden-own/bimamba-wide", convert.HeadInt8},
+	} {
+		t.Run(fmt.Sprintf("%s/%s", c.dir, c.head), func(t *testing.T) {
+			blob := testmodel.Convert(t, filepath.Join(testmodel.Root(), "testdata", c.dir), convert.Options{Head: c.head})
+			m, err := model.Open(blob, model.Options{Precision: model.Exact, State: model.StateF32})
 			if err != nil {
 				t.Fatal(err)
 			}
