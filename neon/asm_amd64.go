@@ -10,8 +10,6 @@ import (
 	"bimamba/neon/layout"
 )
 
-//go:generate go run -C gen/amd64 . ../..
-
 // Kernels in assembly for amd64. contract.go says what each has to do; the files *_amd64.s, written by gen/amd64, how they do it.
 
 // The sets of kernels.
@@ -132,49 +130,44 @@ func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool {
 	return true
 }
 
+// int4Cols is the most columns that the 4-bit kernels take: what they need of the Q14, arranged for them, is on the stack.
+const int4Cols = 4096
+
 func asmI4(dst []float32, w, scale []byte, q *Q14) bool {
-	if !active.asm || q.n%(2*layout.I4Group) != 0 || len(dst) < 4 {
+	if !active.asm || q.n%64 != 0 || q.n > int4Cols {
 		return false
 	}
-	kernel := func(row, rows int) {
-		d, m, s := &dst[row], &w[row*layout.I4RowBytes(q.n)], &scale[2*row*layout.I4Groups(q.n)]
-		if active.avx512 {
-			int4AVX512(d, m, s, &q.hi[0], &q.lo[0], &q.shift[0], rows, q.n, q.scale)
-		} else {
-			int4AVX2(d, m, s, &q.hi[0], &q.lo[0], &q.shift[0], rows, q.n, q.scale)
-		}
-	}
-	kernel(0, len(dst)&^3)
-	if len(dst)%4 != 0 { // some rows again
-		kernel(len(dst)-4, 4)
+	var room [3*int4Cols + 64]byte
+	scratch := &room[-uintptr(unsafe.Pointer(&room))&63] // on a cache line
+	switch {
+	case !active.avx512:
+		int4AVX2(&dst[0], &w[0], &scale[0], &q.hi[0], &q.lo[0], &q.shift[0], scratch, len(dst), q.n, q.scale)
+	case q.n%128 == 0:
+		int4AVX512(&dst[0], &w[0], &scale[0], &q.hi[0], &q.lo[0], &q.shift[0], scratch, len(dst), q.n, q.scale)
+	default:
+		return false
 	}
 	return true
 }
 
 func asmDense(dst []float32, w []byte, elem Elem, x []float32) bool {
-	if !active.asm || len(x)%16 != 0 || len(dst) < 4 {
+	if !active.asm || len(x)%16 != 0 {
 		return false
 	}
-	kernel := func(row, rows int) {
-		d, m := &dst[row], &w[row*len(x)*elem.size()]
-		switch {
-		case elem == F32 && active.avx512:
-			denseF32AVX512(d, m, &x[0], rows, len(x))
-		case elem == F32:
-			denseF32AVX2(d, m, &x[0], rows, len(x))
-		case elem == F16 && active.avx512:
-			denseF16AVX512(d, m, &x[0], rows, len(x))
-		case elem == F16:
-			denseF16AVX2(d, m, &x[0], rows, len(x))
-		case active.avx512:
-			denseBF16AVX512(d, m, &x[0], rows, len(x))
-		default:
-			denseBF16AVX2(d, m, &x[0], rows, len(x))
-		}
-	}
-	kernel(0, len(dst)&^3)
-	if len(dst)%4 != 0 { // some rows again
-		kernel(len(dst)-4, 4)
+	d, m, v, rows, n := &dst[0], &w[0], &x[0], len(dst), len(x)
+	switch {
+	case elem == F32 && active.avx512:
+		denseF32AVX512(d, m, v, rows, n)
+	case elem == F32:
+		denseF32AVX2(d, m, v, rows, n)
+	case elem == F16 && active.avx512:
+		denseF16AVX512(d, m, v, rows, n)
+	case elem == F16:
+		denseF16AVX2(d, m, v, rows, n)
+	case active.avx512:
+		denseBF16AVX512(d, m, v, rows, n)
+	default:
+		denseBF16AVX2(d, m, v, rows, n)
 	}
 	return true
 }
@@ -406,15 +399,15 @@ func int8AVX2(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s fl
 //go:noescape
 func int8AVX512(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s float32)
 
-// dst is (rows), w (rows, n/2), scale (rows, n/32), hi and lo (n), shift (n/4), rows a multiple of 4, n of 64; s is the scale of q.
+// dst is (rows), w (rows, n/2), scale (rows, n/32), hi and lo (n), shift (n/4), scratch (3*n), n a multiple of 64 (AVX2) or 128 (AVX-512); s is the scale of q.
 //
 //go:noescape
-func int4AVX2(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, rows, n int, s float32)
+func int4AVX2(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, scratch *byte, rows, n int, s float32)
 
 //go:noescape
-func int4AVX512(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, rows, n int, s float32)
+func int4AVX512(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, scratch *byte, rows, n int, s float32)
 
-// dst is (rows), w (rows, n), x (n), rows a multiple of 4, n of 16.
+// dst is (rows), w (rows, n), x (n), n a multiple of 16.
 //
 //go:noescape
 func denseF32AVX2(dst *float32, w *byte, x *float32, rows, n int)

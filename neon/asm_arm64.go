@@ -2,13 +2,15 @@
 
 package neon
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
 
-//go:generate go run -C gen/arm64 . -out ../..
+	"bimamba/neon/layout"
+)
 
 // Kernels in assembly for arm64. contract.go says what each has to do.
 //
-// They need ASIMD only, which every arm64 CPU has; those of 8-bit and 4-bit weights have a form with SDOT beside.
+// They need ASIMD only, which every arm64 CPU has; that of 8-bit weights has a form with SDOT beside.
 
 const neonKernels = "neon"
 
@@ -80,9 +82,80 @@ func asmQuantize(q *Q14, x []float32, inv float32) int {
 	return n
 }
 
-func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool   { return false }
-func asmI4(dst []float32, w, scale []byte, q *Q14) bool             { return false }
-func asmDense(dst []float32, w []byte, elem Elem, x []float32) bool { return false }
+// The kernels below take 4 or 2 rows at a time. Of those that are left, each is done by itself, in place of all of them: a stride of 0.
+
+func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool {
+	if !useNEON || q.n%32 != 0 {
+		return false
+	}
+	for r := 0; r < len(dst); r += 4 {
+		if len(dst)-r >= 4 {
+			i8Rows(&dst[r], &w[r*q.n], q.n, &scale[r], q)
+			continue
+		}
+		for r := r; r < len(dst); r++ {
+			s, y := [4]float32{scale[r]}, [4]float32{}
+			i8Rows(&y[0], &w[r*q.n], 0, &s[0], q)
+			dst[r] = y[0]
+		}
+	}
+	return true
+}
+
+func i8Rows(dst *float32, w *byte, stride int, scale *float32, q *Q14) {
+	if useSDOT {
+		i8dot4(dst, w, stride, scale, &q.hi[0], &q.lo[0], q.n, q.scale)
+	} else {
+		i8x4(dst, w, stride, scale, &q.q[0], q.n, q.scale)
+	}
+}
+
+func asmI4(dst []float32, w, scale []byte, q *Q14) bool {
+	if !useNEON || q.n%64 != 0 {
+		return false
+	}
+	rowBytes, scaleBytes := layout.I4RowBytes(q.n), 2*layout.I4Groups(q.n)
+	for r := 0; r < len(dst); r += 2 {
+		if len(dst)-r >= 2 {
+			i4x2(&dst[r], &w[r*rowBytes], rowBytes, &scale[r*scaleBytes], scaleBytes, &q.q[0], q.n, q.scale)
+		} else {
+			var y [2]float32
+			i4x2(&y[0], &w[r*rowBytes], 0, &scale[r*scaleBytes], 0, &q.q[0], q.n, q.scale)
+			dst[r] = y[0]
+		}
+	}
+	return true
+}
+
+func asmDense(dst []float32, w []byte, elem Elem, x []float32) bool {
+	if !useNEON || len(x)%16 != 0 {
+		return false
+	}
+	rowBytes := len(x) * elem.size()
+	for r := 0; r < len(dst); r += 4 {
+		if len(dst)-r >= 4 {
+			denseRows(&dst[r], &w[r*rowBytes], rowBytes, elem, x)
+			continue
+		}
+		for r := r; r < len(dst); r++ {
+			var y [4]float32
+			denseRows(&y[0], &w[r*rowBytes], 0, elem, x)
+			dst[r] = y[0]
+		}
+	}
+	return true
+}
+
+func denseRows(dst *float32, w *byte, stride int, elem Elem, x []float32) {
+	switch elem {
+	case F32:
+		denseF32x4(dst, w, stride, &x[0], len(x))
+	case F16:
+		denseF16x4(dst, w, stride, &x[0], len(x))
+	case BF16:
+		denseBF16x4(dst, w, stride, &x[0], len(x))
+	}
+}
 
 func asmDot(l *lanes, x, y []float32) int {
 	n := rounds(len(x), 16)
@@ -220,6 +293,30 @@ func tables8(tables *byte, x *float32, n int, inv float32)
 //
 //go:noescape
 func quantize16(q *int16, hi, lo *int8, shift *int32, x *float32, n int, inv float32)
+
+// i8x4 and i8dot4 write 4 rows of an 8-bit matrix times n integers, n a multiple of 32 up to asmCols; stride is the bytes of a row, s the input's scale.
+
+//go:noescape
+func i8x4(dst *float32, w *byte, stride int, scale *float32, q *int16, n int, s float32)
+
+//go:noescape
+func i8dot4(dst *float32, w *byte, stride int, scale *float32, hi, lo *int8, n int, s float32)
+
+// i4x2 writes 2 rows of a 4-bit matrix times n integers, n a multiple of 64; scaleStride is the bytes of a row's scales.
+//
+//go:noescape
+func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n int, s float32)
+
+// denseF32x4, denseF16x4 and denseBF16x4 write 4 rows of a matrix times n elements, n a multiple of 16.
+
+//go:noescape
+func denseF32x4(dst *float32, w *byte, stride int, x *float32, n int)
+
+//go:noescape
+func denseF16x4(dst *float32, w *byte, stride int, x *float32, n int)
+
+//go:noescape
+func denseBF16x4(dst *float32, w *byte, stride int, x *float32, n int)
 
 // dot16 and sum16 add n products or elements to the 16 lanes l.
 

@@ -1,5 +1,8 @@
 package neon
 
+//go:generate go run -C gen/amd64 . ../..
+//go:generate go run -C gen/arm64 . -out ../..
+
 // The contract of the kernels in assembly. Every exported function first offers its work to an asm function, which is there once for each
 // architecture (asm_amd64.go, asm_arm64.go; asm_none.go does nothing), and does in Go what that leaves:
 //

@@ -2,7 +2,8 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// Rows of floats times x, one after the other as they lie in memory; four at a time would be four streams. 16 columns a round, one vector of sums or
+// two with AVX2: a round takes as long as an addition.
 
 #include "textflag.h"
 
@@ -10,84 +11,39 @@
 // Requires: AVX, AVX2, MMX+
 TEXT ·denseF32AVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x02, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group1:
+row1:
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
-	LEAQ  2048(SI)(DI*4), R9
-	XORQ  R10, R10
+	XORQ  DI, DI
 
 loop2:
-	PREFETCHT0   (R9)
-	PREFETCHT0   64(R9)
-	PREFETCHT0   128(R9)
-	PREFETCHT0   192(R9)
-	ADDQ         $0x00000100, R9
-	VMOVUPS      (CX)(R10*4), Y8
-	VMOVUPS      (SI), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y0, Y0
-	VMOVUPS      (SI)(DI*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y2, Y2
-	VMOVUPS      (SI)(DI*2), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VMOVUPS      (SI)(R8*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMOVUPS      32(CX)(R10*4), Y8
-	VMOVUPS      32(SI), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y1, Y1
-	VMOVUPS      32(SI)(DI*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y3, Y3
-	VMOVUPS      32(SI)(DI*2), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y5, Y5
-	VMOVUPS      32(SI)(R8*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	ADDQ         $0x40, SI
-	ADDQ         $0x10, R10
-	CMPQ         R10, BX
+	PREFETCHT0   256(CX)(DI*4)
+	VMOVUPS      (CX)(DI*4), Y2
+	VMULPS       (DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VMOVUPS      32(CX)(DI*4), Y2
+	VMULPS       32(DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x10, DI
+	CMPQ         DI, SI
 	JLT          loop2
-	ADDQ         R8, SI
+	LEAQ         (CX)(SI*4), CX
 	VADDPS       Y1, Y0, Y0
-	VADDPS       Y3, Y2, Y1
-	VADDPS       Y5, Y4, Y2
-	VADDPS       Y7, Y6, Y3
-	VPERM2F128   $0x20, Y1, Y0, Y4
-	VPERM2F128   $0x31, Y1, Y0, Y0
-	VADDPS       Y0, Y4, Y4
-	VPERM2F128   $0x20, Y3, Y2, Y0
-	VPERM2F128   $0x31, Y3, Y2, Y1
-	VADDPS       Y1, Y0, Y0
-	VUNPCKLPD    Y0, Y4, Y1
-	VUNPCKHPD    Y0, Y4, Y0
-	VADDPS       Y0, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y0
-	VADDPS       Y0, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VBLENDPS     $0x0a, X0, X1, X0
-	VMOVUPS      X0, (AX)
-	ADDQ         $0x10, AX
-	SUBQ         $0x04, DX
-	JNZ          group1
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	ADDQ         $0x04, AX
+	DECQ         BX
+	JNZ          row1
 	VZEROUPPER
 	RET
 
@@ -95,82 +51,39 @@ loop2:
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·denseF16AVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x01, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group3:
+row3:
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
-	LEAQ  2048(SI)(DI*4), R9
-	XORQ  R10, R10
+	XORQ  DI, DI
 
 loop4:
-	PREFETCHT0   (R9)
-	PREFETCHT0   64(R9)
-	ADDQ         $0x00000080, R9
-	VMOVUPS      (CX)(R10*4), Y8
-	VCVTPH2PS    (SI), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y0, Y0
-	VCVTPH2PS    (SI)(DI*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y2, Y2
-	VCVTPH2PS    (SI)(DI*2), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VCVTPH2PS    (SI)(R8*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMOVUPS      32(CX)(R10*4), Y8
-	VCVTPH2PS    16(SI), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y1, Y1
-	VCVTPH2PS    16(SI)(DI*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y3, Y3
-	VCVTPH2PS    16(SI)(DI*2), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y5, Y5
-	VCVTPH2PS    16(SI)(R8*1), Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	ADDQ         $0x20, SI
-	ADDQ         $0x10, R10
-	CMPQ         R10, BX
+	PREFETCHT0   256(CX)(DI*2)
+	VCVTPH2PS    (CX)(DI*2), Y2
+	VMULPS       (DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VCVTPH2PS    16(CX)(DI*2), Y2
+	VMULPS       32(DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x10, DI
+	CMPQ         DI, SI
 	JLT          loop4
-	ADDQ         R8, SI
+	LEAQ         (CX)(SI*2), CX
 	VADDPS       Y1, Y0, Y0
-	VADDPS       Y3, Y2, Y1
-	VADDPS       Y5, Y4, Y2
-	VADDPS       Y7, Y6, Y3
-	VPERM2F128   $0x20, Y1, Y0, Y4
-	VPERM2F128   $0x31, Y1, Y0, Y0
-	VADDPS       Y0, Y4, Y4
-	VPERM2F128   $0x20, Y3, Y2, Y0
-	VPERM2F128   $0x31, Y3, Y2, Y1
-	VADDPS       Y1, Y0, Y0
-	VUNPCKLPD    Y0, Y4, Y1
-	VUNPCKHPD    Y0, Y4, Y0
-	VADDPS       Y0, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y0
-	VADDPS       Y0, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VBLENDPS     $0x0a, X0, X1, X0
-	VMOVUPS      X0, (AX)
-	ADDQ         $0x10, AX
-	SUBQ         $0x04, DX
-	JNZ          group3
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	ADDQ         $0x04, AX
+	DECQ         BX
+	JNZ          row3
 	VZEROUPPER
 	RET
 
@@ -178,89 +91,40 @@ loop4:
 // Requires: AVX, AVX2, MMX+
 TEXT ·denseBF16AVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x01, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group5:
+row5:
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
-	LEAQ  2048(SI)(DI*4), R9
-	XORQ  R10, R10
+	XORQ  DI, DI
 
 loop6:
-	PREFETCHT0   (R9)
-	PREFETCHT0   64(R9)
-	ADDQ         $0x00000080, R9
-	VMOVUPS      (CX)(R10*4), Y8
-	VPMOVZXWD    (SI), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y0, Y0
-	VPMOVZXWD    (SI)(DI*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y2, Y2
-	VPMOVZXWD    (SI)(DI*2), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y4, Y4
-	VPMOVZXWD    (SI)(R8*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y6, Y6
-	VMOVUPS      32(CX)(R10*4), Y8
-	VPMOVZXWD    16(SI), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y1, Y1
-	VPMOVZXWD    16(SI)(DI*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y3, Y3
-	VPMOVZXWD    16(SI)(DI*2), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y5, Y5
-	VPMOVZXWD    16(SI)(R8*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VMULPS       Y8, Y9, Y9
-	VADDPS       Y9, Y7, Y7
-	ADDQ         $0x20, SI
-	ADDQ         $0x10, R10
-	CMPQ         R10, BX
+	PREFETCHT0   256(CX)(DI*2)
+	VPMOVZXWD    (CX)(DI*2), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       (DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VPMOVZXWD    16(CX)(DI*2), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VMULPS       32(DX)(DI*4), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x10, DI
+	CMPQ         DI, SI
 	JLT          loop6
-	ADDQ         R8, SI
+	LEAQ         (CX)(SI*2), CX
 	VADDPS       Y1, Y0, Y0
-	VADDPS       Y3, Y2, Y1
-	VADDPS       Y5, Y4, Y2
-	VADDPS       Y7, Y6, Y3
-	VPERM2F128   $0x20, Y1, Y0, Y4
-	VPERM2F128   $0x31, Y1, Y0, Y0
-	VADDPS       Y0, Y4, Y4
-	VPERM2F128   $0x20, Y3, Y2, Y0
-	VPERM2F128   $0x31, Y3, Y2, Y1
-	VADDPS       Y1, Y0, Y0
-	VUNPCKLPD    Y0, Y4, Y1
-	VUNPCKHPD    Y0, Y4, Y0
-	VADDPS       Y0, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y0
-	VADDPS       Y0, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VBLENDPS     $0x0a, X0, X1, X0
-	VMOVUPS      X0, (AX)
-	ADDQ         $0x10, AX
-	SUBQ         $0x04, DX
-	JNZ          group5
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (AX)
+	ADDQ         $0x04, AX
+	DECQ         BX
+	JNZ          row5
 	VZEROUPPER
 	RET

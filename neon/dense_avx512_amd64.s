@@ -2,7 +2,8 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// Rows of floats times x, one after the other as they lie in memory; four at a time would be four streams. 16 columns a round, one vector of sums or
+// two with AVX2: a round takes as long as an addition.
 
 #include "textflag.h"
 
@@ -10,71 +11,36 @@
 // Requires: AVX, AVX512F, MMX+
 TEXT ·denseF32AVX512(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x02, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group1:
+row1:
 	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	LEAQ   2048(SI)(DI*4), R9
-	XORQ   R10, R10
+	XORQ   DI, DI
 
 loop2:
-	PREFETCHT0    (R9)
-	PREFETCHT0    64(R9)
-	PREFETCHT0    128(R9)
-	PREFETCHT0    192(R9)
-	ADDQ          $0x00000100, R9
-	VMOVUPS       (CX)(R10*4), Z4
-	VMOVUPS       (SI), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z0, Z0
-	VMOVUPS       (SI)(DI*1), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z1, Z1
-	VMOVUPS       (SI)(DI*2), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z2, Z2
-	VMOVUPS       (SI)(R8*1), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z3, Z3
-	ADDQ          $0x40, SI
-	ADDQ          $0x10, R10
-	CMPQ          R10, BX
+	PREFETCHT0    256(CX)(DI*4)
+	VMOVUPS       (CX)(DI*4), Z1
+	VMULPS        (DX)(DI*4), Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
 	JLT           loop2
-	ADDQ          R8, SI
-	VEXTRACTF64X4 $0x01, Z0, Y4
-	VADDPS        Y4, Y0, Y4
-	VEXTRACTF64X4 $0x01, Z1, Y5
-	VADDPS        Y5, Y1, Y5
-	VEXTRACTF64X4 $0x01, Z2, Y6
-	VADDPS        Y6, Y2, Y6
-	VEXTRACTF64X4 $0x01, Z3, Y7
-	VADDPS        Y7, Y3, Y7
-	VPERM2F128    $0x20, Y5, Y4, Y8
-	VPERM2F128    $0x31, Y5, Y4, Y4
-	VADDPS        Y4, Y8, Y8
-	VPERM2F128    $0x20, Y7, Y6, Y4
-	VPERM2F128    $0x31, Y7, Y6, Y5
-	VADDPS        Y5, Y4, Y4
-	VUNPCKLPD     Y4, Y8, Y5
-	VUNPCKHPD     Y4, Y8, Y4
-	VADDPS        Y4, Y5, Y5
-	VPERMILPS     $0xb1, Y5, Y4
-	VADDPS        Y4, Y5, Y5
-	VEXTRACTF128  $0x01, Y5, X4
-	VBLENDPS      $0x0a, X4, X5, X4
-	VMOVUPS       X4, (AX)
-	ADDQ          $0x10, AX
-	SUBQ          $0x04, DX
-	JNZ           group1
+	LEAQ          (CX)(SI*4), CX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPS     $0x4e, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMOVSS        X1, (AX)
+	ADDQ          $0x04, AX
+	DECQ          BX
+	JNZ           row1
 	VZEROUPPER
 	RET
 
@@ -82,69 +48,36 @@ loop2:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·denseF16AVX512(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x01, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group3:
+row3:
 	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	LEAQ   2048(SI)(DI*4), R9
-	XORQ   R10, R10
+	XORQ   DI, DI
 
 loop4:
-	PREFETCHT0    (R9)
-	PREFETCHT0    64(R9)
-	ADDQ          $0x00000080, R9
-	VMOVUPS       (CX)(R10*4), Z4
-	VCVTPH2PS     (SI), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z0, Z0
-	VCVTPH2PS     (SI)(DI*1), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z1, Z1
-	VCVTPH2PS     (SI)(DI*2), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z2, Z2
-	VCVTPH2PS     (SI)(R8*1), Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z3, Z3
-	ADDQ          $0x20, SI
-	ADDQ          $0x10, R10
-	CMPQ          R10, BX
+	PREFETCHT0    256(CX)(DI*2)
+	VCVTPH2PS     (CX)(DI*2), Z1
+	VMULPS        (DX)(DI*4), Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
 	JLT           loop4
-	ADDQ          R8, SI
-	VEXTRACTF64X4 $0x01, Z0, Y4
-	VADDPS        Y4, Y0, Y4
-	VEXTRACTF64X4 $0x01, Z1, Y5
-	VADDPS        Y5, Y1, Y5
-	VEXTRACTF64X4 $0x01, Z2, Y6
-	VADDPS        Y6, Y2, Y6
-	VEXTRACTF64X4 $0x01, Z3, Y7
-	VADDPS        Y7, Y3, Y7
-	VPERM2F128    $0x20, Y5, Y4, Y8
-	VPERM2F128    $0x31, Y5, Y4, Y4
-	VADDPS        Y4, Y8, Y8
-	VPERM2F128    $0x20, Y7, Y6, Y4
-	VPERM2F128    $0x31, Y7, Y6, Y5
-	VADDPS        Y5, Y4, Y4
-	VUNPCKLPD     Y4, Y8, Y5
-	VUNPCKHPD     Y4, Y8, Y4
-	VADDPS        Y4, Y5, Y5
-	VPERMILPS     $0xb1, Y5, Y4
-	VADDPS        Y4, Y5, Y5
-	VEXTRACTF128  $0x01, Y5, X4
-	VBLENDPS      $0x0a, X4, X5, X4
-	VMOVUPS       X4, (AX)
-	ADDQ          $0x10, AX
-	SUBQ          $0x04, DX
-	JNZ           group3
+	LEAQ          (CX)(SI*2), CX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPS     $0x4e, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMOVSS        X1, (AX)
+	ADDQ          $0x04, AX
+	DECQ          BX
+	JNZ           row3
 	VZEROUPPER
 	RET
 
@@ -152,72 +85,36 @@ loop4:
 // Requires: AVX, AVX512F, MMX+
 TEXT ·denseBF16AVX512(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), AX
-	MOVQ x+16(FP), CX
-	MOVQ rows+24(FP), DX
-	MOVQ n+32(FP), BX
-	MOVQ w+8(FP), SI
-	MOVQ BX, DI
-	SHLQ $0x01, DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ w+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ n+32(FP), SI
 
-group5:
+row5:
 	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	LEAQ   2048(SI)(DI*4), R9
-	XORQ   R10, R10
+	XORQ   DI, DI
 
 loop6:
-	PREFETCHT0    (R9)
-	PREFETCHT0    64(R9)
-	ADDQ          $0x00000080, R9
-	VMOVUPS       (CX)(R10*4), Z4
-	VPMOVZXWD     (SI), Z5
-	VPSLLD        $0x10, Z5, Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z0, Z0
-	VPMOVZXWD     (SI)(DI*1), Z5
-	VPSLLD        $0x10, Z5, Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z1, Z1
-	VPMOVZXWD     (SI)(DI*2), Z5
-	VPSLLD        $0x10, Z5, Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z2, Z2
-	VPMOVZXWD     (SI)(R8*1), Z5
-	VPSLLD        $0x10, Z5, Z5
-	VMULPS        Z4, Z5, Z5
-	VADDPS        Z5, Z3, Z3
-	ADDQ          $0x20, SI
-	ADDQ          $0x10, R10
-	CMPQ          R10, BX
+	PREFETCHT0    256(CX)(DI*2)
+	VPMOVZXWD     (CX)(DI*2), Z1
+	VPSLLD        $0x10, Z1, Z1
+	VMULPS        (DX)(DI*4), Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
 	JLT           loop6
-	ADDQ          R8, SI
-	VEXTRACTF64X4 $0x01, Z0, Y4
-	VADDPS        Y4, Y0, Y4
-	VEXTRACTF64X4 $0x01, Z1, Y5
-	VADDPS        Y5, Y1, Y5
-	VEXTRACTF64X4 $0x01, Z2, Y6
-	VADDPS        Y6, Y2, Y6
-	VEXTRACTF64X4 $0x01, Z3, Y7
-	VADDPS        Y7, Y3, Y7
-	VPERM2F128    $0x20, Y5, Y4, Y8
-	VPERM2F128    $0x31, Y5, Y4, Y4
-	VADDPS        Y4, Y8, Y8
-	VPERM2F128    $0x20, Y7, Y6, Y4
-	VPERM2F128    $0x31, Y7, Y6, Y5
-	VADDPS        Y5, Y4, Y4
-	VUNPCKLPD     Y4, Y8, Y5
-	VUNPCKHPD     Y4, Y8, Y4
-	VADDPS        Y4, Y5, Y5
-	VPERMILPS     $0xb1, Y5, Y4
-	VADDPS        Y4, Y5, Y5
-	VEXTRACTF128  $0x01, Y5, X4
-	VBLENDPS      $0x0a, X4, X5, X4
-	VMOVUPS       X4, (AX)
-	ADDQ          $0x10, AX
-	SUBQ          $0x04, DX
-	JNZ           group5
+	LEAQ          (CX)(SI*2), CX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPS     $0x4e, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMOVSS        X1, (AX)
+	ADDQ          $0x04, AX
+	DECQ          BX
+	JNZ           row5
 	VZEROUPPER
 	RET

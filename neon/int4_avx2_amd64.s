@@ -2,202 +2,131 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// Rows of 4-bit weights, 0 to 15 for -8 to 7, times a Q14, one after the other as they lie in memory. A round is a vector of w: four groups of 32
+// weights with AVX-512, two with AVX2, a group in 16 bytes.
+//
+// 	w         byte j of a group has weights 2j and 2j+1: x, its low halves, are the even ones, y the odd ones
+// 	scratch   6 vectors a round, made once: hi of even weights, of odd ones, lo of even ones, of odd ones; shift, two vectors
+//
+// 	words     h = x*hi + y*hi, l = x*lo + y*lo    8 of each group: term i is of its weights 4i to 4i+3
+// 	numbers   l + 128*h + shift                   terms 0 to 3 of every group, terms 4 to 7
+//
+// An accumulator has terms 0 to 3 of an even group, 0 to 3 of the odd one behind it, then 4 to 7 of both. These are the 16 lanes in another order.
 
 #include "textflag.h"
 
-// func int4AVX2(dst *float32, w *byte, scale *byte, hi *int8, lo *int8, shift *int32, rows int, n int, s float32)
+// func int4AVX2(dst *float32, w *byte, scale *byte, hi *int8, lo *int8, shift *int32, scratch *byte, rows int, n int, s float32)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·int4AVX2(SB), NOSPLIT, $0-68
-	MOVQ         dst+0(FP), AX
-	MOVQ         hi+24(FP), CX
-	MOVQ         lo+32(FP), DX
-	MOVQ         shift+40(FP), BX
-	MOVQ         rows+48(FP), SI
-	MOVQ         n+56(FP), DI
-	MOVQ         w+8(FP), R8
-	MOVQ         scale+16(FP), R11
-	MOVQ         DI, R9
-	SHRQ         $0x01, R9
-	MOVQ         DI, R12
-	SHRQ         $0x04, R12
-	LEAQ         (R9)(R9*2), R10
-	LEAQ         (R12)(R12*2), R13
-	SHRQ         $0x01, DI
-	VBROADCASTSS constants<>+0(SB), Y0
-	VBROADCASTSS constants<>+4(SB), Y1
-	VBROADCASTSS constants<>+8(SB), Y2
+TEXT ·int4AVX2(SB), NOSPLIT, $0-76
+	MOVQ           n+64(FP), AX
+	MOVQ           hi+24(FP), CX
+	MOVQ           lo+32(FP), DX
+	MOVQ           shift+40(FP), BX
+	MOVQ           scratch+48(FP), SI
+	VBROADCASTI128 constants<>+0(SB), Y0
+	MOVQ           AX, DI
 
-group1:
+arrange1:
+	VMOVDQU      (CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, (SI)
+	VEXTRACTI128 $0x01, Y1, 32(SI)
+	VMOVDQU      (DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 64(SI)
+	VEXTRACTI128 $0x01, Y1, 96(SI)
+	VMOVDQU      (BX), Y1
+	VMOVDQU      X1, 128(SI)
+	VEXTRACTI128 $0x01, Y1, 160(SI)
+	VMOVDQU      32(CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 16(SI)
+	VEXTRACTI128 $0x01, Y1, 48(SI)
+	VMOVDQU      32(DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 80(SI)
+	VEXTRACTI128 $0x01, Y1, 112(SI)
+	VMOVDQU      32(BX), Y1
+	VMOVDQU      X1, 144(SI)
+	VEXTRACTI128 $0x01, Y1, 176(SI)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $0x000000c0, SI
+	SUBQ         $0x40, DI
+	JNZ          arrange1
+	MOVQ         dst+0(FP), CX
+	MOVQ         w+8(FP), DX
+	MOVQ         scale+16(FP), BX
+	MOVQ         scratch+48(FP), SI
+	MOVQ         rows+56(FP), DI
+	VBROADCASTSS constants<>+16(SB), Y0
+	VBROADCASTSS constants<>+20(SB), Y1
+	VMOVUPS      constants<>+24(SB), X2
+
+row2:
 	VPXOR Y3, Y3, Y3
 	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
-	VPXOR Y8, Y8, Y8
-	VPXOR Y9, Y9, Y9
-	VPXOR Y10, Y10, Y10
-	LEAQ  2048(R8)(R9*4), R14
-	XORQ  R15, R15
+	MOVQ  SI, R8
+	MOVQ  AX, R9
 
-loop2:
-	PREFETCHT0   (R14)
-	PREFETCHT0   64(R14)
-	ADDQ         $0x80, R14
-	VPMOVZXBW    (R8), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   (CX)(R15*2), Y11, Y12
-	VPMADDUBSW   (DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       (BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW (R11), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y3, Y3
-	VPMOVZXBW    (R8)(R9*1), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   (CX)(R15*2), Y11, Y12
-	VPMADDUBSW   (DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       (BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW (R11)(R12*1), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y5, Y5
-	VPMOVZXBW    (R8)(R9*2), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   (CX)(R15*2), Y11, Y12
-	VPMADDUBSW   (DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       (BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW (R11)(R12*2), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y7, Y7
-	VPMOVZXBW    (R8)(R10*1), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   (CX)(R15*2), Y11, Y12
-	VPMADDUBSW   (DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       (BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW (R11)(R13*1), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y9, Y9
-	VPMOVZXBW    16(R8), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   32(CX)(R15*2), Y11, Y12
-	VPMADDUBSW   32(DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       32(BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW 2(R11), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y4, Y4
-	VPMOVZXBW    16(R8)(R9*1), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   32(CX)(R15*2), Y11, Y12
-	VPMADDUBSW   32(DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       32(BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW 2(R11)(R12*1), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y6, Y6
-	VPMOVZXBW    16(R8)(R9*2), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   32(CX)(R15*2), Y11, Y12
-	VPMADDUBSW   32(DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       32(BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW 2(R11)(R12*2), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y8, Y8
-	VPMOVZXBW    16(R8)(R10*1), Y11
-	VPSLLW       $0x04, Y11, Y12
-	VPOR         Y12, Y11, Y11
-	VPAND        Y2, Y11, Y11
-	VPMADDUBSW   32(CX)(R15*2), Y11, Y12
-	VPMADDUBSW   32(DX)(R15*2), Y11, Y11
-	VPMADDWD     Y1, Y12, Y12
-	VPMADDWD     Y0, Y11, Y11
-	VPADDD       Y12, Y11, Y11
-	VPADDD       32(BX)(R15*2), Y11, Y11
-	VCVTDQ2PS    Y11, Y11
-	VPBROADCASTW 2(R11)(R13*1), X12
-	VCVTPH2PS    X12, Y12
-	VMULPS       Y12, Y11, Y11
-	VADDPS       Y11, Y10, Y10
-	ADDQ         $0x20, R8
-	ADDQ         $0x04, R11
-	ADDQ         $0x20, R15
-	CMPQ         R15, DI
-	JLT          loop2
-	ADDQ         R10, R8
-	ADDQ         R13, R11
-	VADDPS       Y4, Y3, Y3
-	VADDPS       Y6, Y5, Y4
-	VADDPS       Y8, Y7, Y5
-	VADDPS       Y10, Y9, Y6
-	VPERM2F128   $0x20, Y4, Y3, Y7
-	VPERM2F128   $0x31, Y4, Y3, Y3
-	VADDPS       Y3, Y7, Y7
-	VPERM2F128   $0x20, Y6, Y5, Y3
-	VPERM2F128   $0x31, Y6, Y5, Y4
-	VADDPS       Y4, Y3, Y3
-	VUNPCKLPD    Y3, Y7, Y4
-	VUNPCKHPD    Y3, Y7, Y3
-	VADDPS       Y3, Y4, Y4
-	VPERMILPS    $0xb1, Y4, Y3
-	VADDPS       Y3, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X3
-	VBLENDPS     $0x0a, X3, X4, X3
-	VBROADCASTSS s+64(FP), X4
-	VMULPS       X4, X3, X3
-	VMOVUPS      X3, (AX)
-	ADDQ         $0x10, AX
-	SUBQ         $0x04, SI
-	JNZ          group1
+round3:
+	PREFETCHT0   256(DX)
+	VMOVUPS      (DX), Y5
+	VPSRLW       $0x04, Y5, Y6
+	VPAND        Y1, Y5, Y5
+	VPAND        Y1, Y6, Y6
+	VPMADDUBSW   (R8), Y5, Y7
+	VPMADDUBSW   32(R8), Y6, Y8
+	VPADDW       Y8, Y7, Y7
+	VPMADDUBSW   64(R8), Y5, Y5
+	VPMADDUBSW   96(R8), Y6, Y6
+	VPADDW       Y6, Y5, Y5
+	VPUNPCKLWD   Y7, Y5, Y6
+	VPUNPCKHWD   Y7, Y5, Y5
+	VPMADDWD     Y0, Y6, Y6
+	VPMADDWD     Y0, Y5, Y5
+	VPBROADCASTD (BX), X7
+	VPSHUFB      X2, X7, X7
+	VCVTPH2PS    X7, Y7
+	VPADDD       128(R8), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y7, Y6, Y6
+	VADDPS       Y6, Y3, Y3
+	VPADDD       160(R8), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       Y7, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	ADDQ         $0x20, DX
+	ADDQ         $0x04, BX
+	ADDQ         $0x000000c0, R8
+	SUBQ         $0x40, R9
+	JNZ          round3
+	VPERM2F128   $0x31, Y4, Y3, Y5
+	VPERM2F128   $0x20, Y4, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VPERMILPS    $0x4e, X3, X4
+	VADDPS       X4, X3, X3
+	VMOVSHDUP    X3, X4
+	VADDSS       X4, X3, X3
+	VMULSS       s+72(FP), X3, X3
+	VMOVSS       X3, (CX)
+	ADDQ         $0x04, CX
+	DECQ         DI
+	JNZ          row2
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/4, $0x00010001
-DATA constants<>+4(SB)/4, $0x00800080
-DATA constants<>+8(SB)/4, $0x0f0f0f0f
-GLOBL constants<>(SB), RODATA|NOPTR, $12
+DATA constants<>+0(SB)/8, $0x0e0c0a0806040200
+DATA constants<>+8(SB)/8, $0x0f0d0b0907050301
+DATA constants<>+16(SB)/4, $0x00800001
+DATA constants<>+20(SB)/4, $0x0f0f0f0f
+DATA constants<>+24(SB)/8, $0x0100010001000100
+DATA constants<>+32(SB)/8, $0x0302030203020302
+GLOBL constants<>(SB), RODATA|NOPTR, $40

@@ -2,154 +2,161 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// Rows of 4-bit weights, 0 to 15 for -8 to 7, times a Q14, one after the other as they lie in memory. A round is a vector of w: four groups of 32
+// weights with AVX-512, two with AVX2, a group in 16 bytes.
+//
+// 	w         byte j of a group has weights 2j and 2j+1: x, its low halves, are the even ones, y the odd ones
+// 	scratch   6 vectors a round, made once: hi of even weights, of odd ones, lo of even ones, of odd ones; shift, two vectors
+//
+// 	words     h = x*hi + y*hi, l = x*lo + y*lo    8 of each group: term i is of its weights 4i to 4i+3
+// 	numbers   l + 128*h + shift                   terms 0 to 3 of every group, terms 4 to 7
+//
+// An accumulator has terms 0 to 3 of an even group, 0 to 3 of the odd one behind it, then 4 to 7 of both. These are the 16 lanes in another order.
 
 #include "textflag.h"
 
-// func int4AVX512(dst *float32, w *byte, scale *byte, hi *int8, lo *int8, shift *int32, rows int, n int, s float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, MMX+
-TEXT ·int4AVX512(SB), NOSPLIT, $0-68
-	MOVQ            dst+0(FP), AX
-	MOVQ            hi+24(FP), CX
-	MOVQ            lo+32(FP), DX
-	MOVQ            shift+40(FP), BX
-	MOVQ            rows+48(FP), SI
-	MOVQ            n+56(FP), DI
-	MOVQ            w+8(FP), R8
-	MOVQ            scale+16(FP), R11
-	MOVQ            DI, R9
-	SHRQ            $0x01, R9
-	MOVQ            DI, R12
-	SHRQ            $0x04, R12
-	LEAQ            (R9)(R9*2), R10
-	LEAQ            (R12)(R12*2), R13
-	SHRQ            $0x01, DI
-	VBROADCASTSS    constants<>+0(SB), Z0
-	VBROADCASTSS    constants<>+4(SB), Z1
-	VBROADCASTSS    constants<>+8(SB), Z2
-	VBROADCASTI32X8 constants<>+12(SB), Z3
+// func int4AVX512(dst *float32, w *byte, scale *byte, hi *int8, lo *int8, shift *int32, scratch *byte, rows int, n int, s float32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, F16C, MMX+
+TEXT ·int4AVX512(SB), NOSPLIT, $0-76
+	MOVQ           n+64(FP), AX
+	MOVQ           hi+24(FP), CX
+	MOVQ           lo+32(FP), DX
+	MOVQ           shift+40(FP), BX
+	MOVQ           scratch+48(FP), SI
+	VBROADCASTI128 constants<>+0(SB), Y0
+	MOVQ           AX, DI
 
-group1:
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	LEAQ   2048(R8)(R9*4), R14
-	XORQ   R15, R15
+arrange1:
+	VMOVDQU      (CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, (SI)
+	VEXTRACTI128 $0x01, Y1, 64(SI)
+	VMOVDQU      (DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 128(SI)
+	VEXTRACTI128 $0x01, Y1, 192(SI)
+	VMOVDQU      (BX), Y1
+	VMOVDQU      X1, 256(SI)
+	VEXTRACTI128 $0x01, Y1, 288(SI)
+	VMOVDQU      32(CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 16(SI)
+	VEXTRACTI128 $0x01, Y1, 80(SI)
+	VMOVDQU      32(DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 144(SI)
+	VEXTRACTI128 $0x01, Y1, 208(SI)
+	VMOVDQU      32(BX), Y1
+	VMOVDQU      X1, 272(SI)
+	VEXTRACTI128 $0x01, Y1, 304(SI)
+	VMOVDQU      64(CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 32(SI)
+	VEXTRACTI128 $0x01, Y1, 96(SI)
+	VMOVDQU      64(DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 160(SI)
+	VEXTRACTI128 $0x01, Y1, 224(SI)
+	VMOVDQU      64(BX), Y1
+	VMOVDQU      X1, 320(SI)
+	VEXTRACTI128 $0x01, Y1, 352(SI)
+	VMOVDQU      96(CX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 48(SI)
+	VEXTRACTI128 $0x01, Y1, 112(SI)
+	VMOVDQU      96(DX), Y1
+	VPSHUFB      Y0, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      X1, 176(SI)
+	VEXTRACTI128 $0x01, Y1, 240(SI)
+	VMOVDQU      96(BX), Y1
+	VMOVDQU      X1, 336(SI)
+	VEXTRACTI128 $0x01, Y1, 368(SI)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000180, SI
+	SUBQ         $0x00000080, DI
+	JNZ          arrange1
+	MOVQ         dst+0(FP), CX
+	MOVQ         w+8(FP), DX
+	MOVQ         scale+16(FP), BX
+	MOVQ         scratch+48(FP), SI
+	MOVQ         rows+56(FP), DI
+	VBROADCASTSS constants<>+16(SB), Z0
+	VBROADCASTSS constants<>+20(SB), Z1
+	VPMOVZXBD    constants<>+24(SB), Z4
+	VPMOVZXBD    constants<>+40(SB), Z5
 
-loop2:
-	PREFETCHT0    (R14)
-	PREFETCHT0    64(R14)
-	ADDQ          $0x80, R14
-	VMOVUPS       (CX)(R15*2), Z8
-	VMOVUPS       (DX)(R15*2), Z9
-	VMOVUPS       (BX)(R15*2), Z10
-	VPMOVZXBW     (R8), Z11
-	VPSLLW        $0x04, Z11, Z12
-	VPORD         Z12, Z11, Z11
-	VPANDD        Z2, Z11, Z11
-	VPMADDUBSW    Z8, Z11, Z12
-	VPMADDUBSW    Z9, Z11, Z11
-	VPMADDWD      Z1, Z12, Z12
-	VPMADDWD      Z0, Z11, Z11
-	VPADDD        Z12, Z11, Z11
-	VPADDD        Z10, Z11, Z11
-	VCVTDQ2PS     Z11, Z11
-	VPBROADCASTD  (R11), Y12
-	VPSHUFB       Y3, Y12, Y12
-	VCVTPH2PS     Y12, Z12
-	VMULPS        Z12, Z11, Z11
-	VADDPS        Z11, Z4, Z4
-	VPMOVZXBW     (R8)(R9*1), Z11
-	VPSLLW        $0x04, Z11, Z12
-	VPORD         Z12, Z11, Z11
-	VPANDD        Z2, Z11, Z11
-	VPMADDUBSW    Z8, Z11, Z12
-	VPMADDUBSW    Z9, Z11, Z11
-	VPMADDWD      Z1, Z12, Z12
-	VPMADDWD      Z0, Z11, Z11
-	VPADDD        Z12, Z11, Z11
-	VPADDD        Z10, Z11, Z11
-	VCVTDQ2PS     Z11, Z11
-	VPBROADCASTD  (R11)(R12*1), Y12
-	VPSHUFB       Y3, Y12, Y12
-	VCVTPH2PS     Y12, Z12
-	VMULPS        Z12, Z11, Z11
-	VADDPS        Z11, Z5, Z5
-	VPMOVZXBW     (R8)(R9*2), Z11
-	VPSLLW        $0x04, Z11, Z12
-	VPORD         Z12, Z11, Z11
-	VPANDD        Z2, Z11, Z11
-	VPMADDUBSW    Z8, Z11, Z12
-	VPMADDUBSW    Z9, Z11, Z11
-	VPMADDWD      Z1, Z12, Z12
-	VPMADDWD      Z0, Z11, Z11
-	VPADDD        Z12, Z11, Z11
-	VPADDD        Z10, Z11, Z11
-	VCVTDQ2PS     Z11, Z11
-	VPBROADCASTD  (R11)(R12*2), Y12
-	VPSHUFB       Y3, Y12, Y12
-	VCVTPH2PS     Y12, Z12
-	VMULPS        Z12, Z11, Z11
-	VADDPS        Z11, Z6, Z6
-	VPMOVZXBW     (R8)(R10*1), Z11
-	VPSLLW        $0x04, Z11, Z12
-	VPORD         Z12, Z11, Z11
-	VPANDD        Z2, Z11, Z11
-	VPMADDUBSW    Z8, Z11, Z12
-	VPMADDUBSW    Z9, Z11, Z11
-	VPMADDWD      Z1, Z12, Z12
-	VPMADDWD      Z0, Z11, Z11
-	VPADDD        Z12, Z11, Z11
-	VPADDD        Z10, Z11, Z11
-	VCVTDQ2PS     Z11, Z11
-	VPBROADCASTD  (R11)(R13*1), Y12
-	VPSHUFB       Y3, Y12, Y12
-	VCVTPH2PS     Y12, Z12
-	VMULPS        Z12, Z11, Z11
-	VADDPS        Z11, Z7, Z7
-	ADDQ          $0x20, R8
-	ADDQ          $0x04, R11
-	ADDQ          $0x20, R15
-	CMPQ          R15, DI
-	JLT           loop2
-	ADDQ          R10, R8
-	ADDQ          R13, R11
-	VEXTRACTF64X4 $0x01, Z4, Y8
-	VADDPS        Y8, Y4, Y8
-	VEXTRACTF64X4 $0x01, Z5, Y9
-	VADDPS        Y9, Y5, Y9
-	VEXTRACTF64X4 $0x01, Z6, Y10
-	VADDPS        Y10, Y6, Y10
-	VEXTRACTF64X4 $0x01, Z7, Y11
-	VADDPS        Y11, Y7, Y11
-	VPERM2F128    $0x20, Y9, Y8, Y12
-	VPERM2F128    $0x31, Y9, Y8, Y8
-	VADDPS        Y8, Y12, Y12
-	VPERM2F128    $0x20, Y11, Y10, Y8
-	VPERM2F128    $0x31, Y11, Y10, Y9
-	VADDPS        Y9, Y8, Y8
-	VUNPCKLPD     Y8, Y12, Y9
-	VUNPCKHPD     Y8, Y12, Y8
-	VADDPS        Y8, Y9, Y9
-	VPERMILPS     $0xb1, Y9, Y8
-	VADDPS        Y8, Y9, Y9
-	VEXTRACTF128  $0x01, Y9, X8
-	VBLENDPS      $0x0a, X8, X9, X8
-	VBROADCASTSS  s+64(FP), X9
-	VMULPS        X9, X8, X8
-	VMOVUPS       X8, (AX)
-	ADDQ          $0x10, AX
-	SUBQ          $0x04, SI
-	JNZ           group1
+row2:
+	VPXORD Z2, Z2, Z2
+	MOVQ   SI, R8
+	MOVQ   AX, R9
+
+round3:
+	PREFETCHT0    256(DX)
+	VMOVUPS       (DX), Z6
+	VPSRLW        $0x04, Z6, Z7
+	VPANDD        Z1, Z6, Z6
+	VPANDD        Z1, Z7, Z7
+	VPMADDUBSW    (R8), Z6, Z8
+	VPMADDUBSW    64(R8), Z7, Z9
+	VPADDW        Z9, Z8, Z8
+	VPMADDUBSW    128(R8), Z6, Z6
+	VPMADDUBSW    192(R8), Z7, Z7
+	VPADDW        Z7, Z6, Z6
+	VPUNPCKLWD    Z8, Z6, Z7
+	VPUNPCKHWD    Z8, Z6, Z6
+	VPMADDWD      Z0, Z7, Z7
+	VPMADDWD      Z0, Z6, Z6
+	VSHUFI32X4    $0x44, Z6, Z7, Z8
+	VSHUFI32X4    $0xee, Z6, Z7, Z6
+	VCVTPH2PS     (BX), X3
+	VPERMPS       Z3, Z4, Z7
+	VPERMPS       Z3, Z5, Z9
+	VPADDD        256(R8), Z8, Z8
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z7, Z8, Z8
+	VADDPS        Z8, Z2, Z2
+	VPADDD        320(R8), Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z9, Z6, Z6
+	VADDPS        Z6, Z2, Z2
+	ADDQ          $0x40, DX
+	ADDQ          $0x08, BX
+	ADDQ          $0x00000180, R8
+	SUBQ          $0x00000080, R9
+	JNZ           round3
+	VSHUFF32X4    $0xd8, Z2, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPS        Y6, Y2, Y6
+	VEXTRACTF128  $0x01, Y6, X3
+	VADDPS        X3, X6, X6
+	VPERMILPS     $0x4e, X6, X3
+	VADDPS        X3, X6, X6
+	VMOVSHDUP     X6, X3
+	VADDSS        X3, X6, X6
+	VMULSS        s+72(FP), X6, X6
+	VMOVSS        X6, (CX)
+	ADDQ          $0x04, CX
+	DECQ          DI
+	JNZ           row2
 	VZEROUPPER
 	RET
 
-DATA constants<>+0(SB)/4, $0x00010001
-DATA constants<>+4(SB)/4, $0x00800080
-DATA constants<>+8(SB)/4, $0x0f0f0f0f
-DATA constants<>+12(SB)/8, $0x0100010001000100
-DATA constants<>+20(SB)/8, $0x0100010001000100
-DATA constants<>+28(SB)/8, $0x0302030203020302
-DATA constants<>+36(SB)/8, $0x0302030203020302
-GLOBL constants<>(SB), RODATA|NOPTR, $44
+DATA constants<>+0(SB)/8, $0x0e0c0a0806040200
+DATA constants<>+8(SB)/8, $0x0f0d0b0907050301
+DATA constants<>+16(SB)/4, $0x00800001
+DATA constants<>+20(SB)/4, $0x0f0f0f0f
+DATA constants<>+24(SB)/8, $0x0101010100000000
+DATA constants<>+32(SB)/8, $0x0101010100000000
+DATA constants<>+40(SB)/8, $0x0303030302020202
+DATA constants<>+48(SB)/8, $0x0303030302020202
+GLOBL constants<>(SB), RODATA|NOPTR, $56

@@ -2,7 +2,16 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// 1-bit rows times tables of 14-bit entries, one tile of 64 rows after the other.
+//
+// 	line     64 bytes: byte r is row r, its low half chooses from tables 0 and 1, its high half from 2 and 3
+// 	tables   4 of 16 bytes a line: v&127, v>>7 (columns 0 to 3), v&127, v>>7 (columns 4 to 7)
+//
+// For each line and half of an entry, s = table[low] + table[high] is a byte of up to 254 for every row. With the bytes of rows 2j and 2j+1 taken as
+// one word, all += s and odd += s>>8 are sums in 16 bits; all - odd<<8 is that of row 2j, odd that of row 2j+1. 258 lines fit.
+//
+// A line takes 15 operations on its vector, or on each of its two with AVX2, and 4 loads of tables. Two tiles at a time would share those, but two
+// streams are slower than one from memory; a prefetch farther ahead disturbs the processor's own.
 
 #include "textflag.h"
 
@@ -13,211 +22,19 @@ TEXT ·lut16AVX512(SB), NOSPLIT, $0-57
 	MOVQ         w+8(FP), CX
 	MOVQ         tiles+48(FP), DX
 	VBROADCASTSS constants<>+0(SB), Z0
-	MOVQ         lines+32(FP), BX
-	SHLQ         $0x06, BX
-	SUBQ         $0x02, DX
-	JLT          one2
 
-tiles3:
-	MOVQ    tables+16(FP), SI
-	MOVQ    scale+24(FP), DI
-	MOVQ    lines+32(FP), R8
-	MOVBLZX add+56(FP), R10
-	NEGL    R10
-
-unit4:
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	VPXORD  Z5, Z5, Z5
-	VPXORD  Z6, Z6, Z6
-	VPXORD  Z7, Z7, Z7
-	VPXORD  Z8, Z8, Z8
-	MOVQ    unit+40(FP), R9
-	CMPQ    R8, R9
-	CMOVQLT R8, R9
-	SUBQ    R9, R8
-	MOVQ    R9, R11
-	SHLQ    $0x0e, R11
-
-line5:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4096(CX)(BX*1)
-	VBROADCASTI32X4 (SI), Z9
-	VBROADCASTI32X4 16(SI), Z10
-	VBROADCASTI32X4 32(SI), Z11
-	VBROADCASTI32X4 48(SI), Z12
-	VMOVUPS         (CX), Z13
-	VPSRLW          $0x04, Z13, Z14
-	VPANDD          Z0, Z13, Z13
-	VPANDD          Z0, Z14, Z14
-	VPSHUFB         Z13, Z9, Z15
-	VPSHUFB         Z14, Z11, Z16
-	VPADDB          Z16, Z15, Z15
-	VPADDW          Z15, Z1, Z1
-	VPSRLW          $0x08, Z15, Z15
-	VPADDW          Z15, Z2, Z2
-	VPSHUFB         Z13, Z10, Z13
-	VPSHUFB         Z14, Z12, Z14
-	VPADDB          Z14, Z13, Z13
-	VPADDW          Z13, Z3, Z3
-	VPSRLW          $0x08, Z13, Z13
-	VPADDW          Z13, Z4, Z4
-	VMOVUPS         (CX)(BX*1), Z13
-	VPSRLW          $0x04, Z13, Z14
-	VPANDD          Z0, Z13, Z13
-	VPANDD          Z0, Z14, Z14
-	VPSHUFB         Z13, Z9, Z9
-	VPSHUFB         Z14, Z11, Z11
-	VPADDB          Z11, Z9, Z9
-	VPADDW          Z9, Z5, Z5
-	VPSRLW          $0x08, Z9, Z9
-	VPADDW          Z9, Z6, Z6
-	VPSHUFB         Z13, Z10, Z13
-	VPSHUFB         Z14, Z12, Z14
-	VPADDB          Z14, Z13, Z13
-	VPADDW          Z13, Z7, Z7
-	VPSRLW          $0x08, Z13, Z13
-	VPADDW          Z13, Z8, Z8
-	ADDQ            $0x40, CX
-	ADDQ            $0x40, SI
-	DECQ            R9
-	JNZ             line5
-	VBROADCASTSS    (DI), Z10
-	VPXORD          Z17, Z17, Z17
-	VMOVD           R11, X9
-	VPBROADCASTD    X9, Z9
-	KMOVW           R10, K1
-	VPSLLW          $0x08, Z2, Z11
-	VPSUBW          Z11, Z1, Z1
-	VPUNPCKLWD      Z2, Z1, Z11
-	VPUNPCKHWD      Z2, Z1, Z2
-	VPSLLW          $0x08, Z4, Z12
-	VPSUBW          Z12, Z3, Z3
-	VPUNPCKLWD      Z4, Z3, Z12
-	VPUNPCKHWD      Z4, Z3, Z4
-	VPUNPCKLWD      Z17, Z11, Z13
-	VPUNPCKLWD      Z17, Z12, Z14
-	VPSLLD          $0x07, Z14, Z14
-	VPADDD          Z14, Z13, Z13
-	VPSUBD          Z9, Z13, Z13
-	VCVTDQ2PS       Z13, Z13
-	VMULPS          Z10, Z13, Z13
-	VPUNPCKHWD      Z17, Z11, Z11
-	VPUNPCKHWD      Z17, Z12, Z12
-	VPSLLD          $0x07, Z12, Z12
-	VPADDD          Z12, Z11, Z11
-	VPSUBD          Z9, Z11, Z11
-	VCVTDQ2PS       Z11, Z11
-	VMULPS          Z10, Z11, Z11
-	VPUNPCKLWD      Z17, Z2, Z12
-	VPUNPCKLWD      Z17, Z4, Z14
-	VPSLLD          $0x07, Z14, Z14
-	VPADDD          Z14, Z12, Z12
-	VPSUBD          Z9, Z12, Z12
-	VCVTDQ2PS       Z12, Z12
-	VMULPS          Z10, Z12, Z12
-	VPUNPCKHWD      Z17, Z2, Z14
-	VPUNPCKHWD      Z17, Z4, Z4
-	VPSLLD          $0x07, Z4, Z4
-	VPADDD          Z4, Z14, Z14
-	VPSUBD          Z9, Z14, Z14
-	VCVTDQ2PS       Z14, Z14
-	VMULPS          Z10, Z14, Z14
-	VSHUFF32X4      $0x44, Z11, Z13, Z15
-	VSHUFF32X4      $0xee, Z11, Z13, Z13
-	VSHUFF32X4      $0x44, Z14, Z12, Z11
-	VSHUFF32X4      $0xee, Z14, Z12, Z12
-	VSHUFF32X4      $0x88, Z11, Z15, Z14
-	VSHUFF32X4      $0xdd, Z11, Z15, Z11
-	VSHUFF32X4      $0x88, Z12, Z13, Z15
-	VSHUFF32X4      $0xdd, Z12, Z13, Z12
-	VADDPS          (AX), Z14, K1, Z14
-	VMOVUPS         Z14, (AX)
-	VADDPS          64(AX), Z11, K1, Z11
-	VMOVUPS         Z11, 64(AX)
-	VADDPS          128(AX), Z15, K1, Z15
-	VMOVUPS         Z15, 128(AX)
-	VADDPS          192(AX), Z12, K1, Z12
-	VMOVUPS         Z12, 192(AX)
-	VPSLLW          $0x08, Z6, Z11
-	VPSUBW          Z11, Z5, Z5
-	VPUNPCKLWD      Z6, Z5, Z11
-	VPUNPCKHWD      Z6, Z5, Z6
-	VPSLLW          $0x08, Z8, Z12
-	VPSUBW          Z12, Z7, Z7
-	VPUNPCKLWD      Z8, Z7, Z12
-	VPUNPCKHWD      Z8, Z7, Z8
-	VPUNPCKLWD      Z17, Z11, Z13
-	VPUNPCKLWD      Z17, Z12, Z14
-	VPSLLD          $0x07, Z14, Z14
-	VPADDD          Z14, Z13, Z13
-	VPSUBD          Z9, Z13, Z13
-	VCVTDQ2PS       Z13, Z13
-	VMULPS          Z10, Z13, Z13
-	VPUNPCKHWD      Z17, Z11, Z11
-	VPUNPCKHWD      Z17, Z12, Z12
-	VPSLLD          $0x07, Z12, Z12
-	VPADDD          Z12, Z11, Z11
-	VPSUBD          Z9, Z11, Z11
-	VCVTDQ2PS       Z11, Z11
-	VMULPS          Z10, Z11, Z11
-	VPUNPCKLWD      Z17, Z6, Z12
-	VPUNPCKLWD      Z17, Z8, Z14
-	VPSLLD          $0x07, Z14, Z14
-	VPADDD          Z14, Z12, Z12
-	VPSUBD          Z9, Z12, Z12
-	VCVTDQ2PS       Z12, Z12
-	VMULPS          Z10, Z12, Z12
-	VPUNPCKHWD      Z17, Z6, Z14
-	VPUNPCKHWD      Z17, Z8, Z8
-	VPSLLD          $0x07, Z8, Z8
-	VPADDD          Z8, Z14, Z14
-	VPSUBD          Z9, Z14, Z14
-	VCVTDQ2PS       Z14, Z14
-	VMULPS          Z10, Z14, Z14
-	VSHUFF32X4      $0x44, Z11, Z13, Z9
-	VSHUFF32X4      $0xee, Z11, Z13, Z11
-	VSHUFF32X4      $0x44, Z14, Z12, Z10
-	VSHUFF32X4      $0xee, Z14, Z12, Z12
-	VSHUFF32X4      $0x88, Z10, Z9, Z13
-	VSHUFF32X4      $0xdd, Z10, Z9, Z9
-	VSHUFF32X4      $0x88, Z12, Z11, Z10
-	VSHUFF32X4      $0xdd, Z12, Z11, Z11
-	VADDPS          256(AX), Z13, K1, Z13
-	VMOVUPS         Z13, 256(AX)
-	VADDPS          320(AX), Z9, K1, Z9
-	VMOVUPS         Z9, 320(AX)
-	VADDPS          384(AX), Z10, K1, Z10
-	VMOVUPS         Z10, 384(AX)
-	VADDPS          448(AX), Z11, K1, Z11
-	VMOVUPS         Z11, 448(AX)
-	MOVL            $-1, R10
-	ADDQ            $0x04, DI
-	TESTQ           R8, R8
-	JNZ             unit4
-	ADDQ            $0x00000200, AX
-	ADDQ            BX, CX
-	SUBQ            $0x02, DX
-	JGE             tiles3
-
-one2:
-	ADDQ $0x02, DX
-	JZ   done1
-
-tile6:
+tile1:
 	MOVQ    tables+16(FP), BX
 	MOVQ    scale+24(FP), SI
 	MOVQ    lines+32(FP), DI
 	MOVBLZX add+56(FP), R9
 	NEGL    R9
 
-unit7:
-	VPXORD  Z18, Z18, Z18
-	VPXORD  Z19, Z19, Z19
-	VPXORD  Z20, Z20, Z20
-	VPXORD  Z21, Z21, Z21
+unit2:
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
 	MOVQ    unit+40(FP), R8
 	CMPQ    DI, R8
 	CMOVQLT DI, R8
@@ -225,98 +42,96 @@ unit7:
 	MOVQ    R8, R10
 	SHLQ    $0x0e, R10
 
-line8:
-	PREFETCHT0      4096(CX)
-	VBROADCASTI32X4 (BX), Z1
-	VBROADCASTI32X4 16(BX), Z2
-	VBROADCASTI32X4 32(BX), Z3
-	VBROADCASTI32X4 48(BX), Z4
-	VMOVUPS         (CX), Z5
-	VPSRLW          $0x04, Z5, Z6
-	VPANDD          Z0, Z5, Z5
-	VPANDD          Z0, Z6, Z6
-	VPSHUFB         Z5, Z1, Z1
-	VPSHUFB         Z6, Z3, Z3
-	VPADDB          Z3, Z1, Z1
-	VPADDW          Z1, Z18, Z18
-	VPSRLW          $0x08, Z1, Z1
-	VPADDW          Z1, Z19, Z19
-	VPSHUFB         Z5, Z2, Z5
-	VPSHUFB         Z6, Z4, Z6
-	VPADDB          Z6, Z5, Z5
-	VPADDW          Z5, Z20, Z20
+line3:
+	PREFETCHT0      256(CX)
+	VBROADCASTI32X4 (BX), Z5
+	VBROADCASTI32X4 16(BX), Z6
+	VBROADCASTI32X4 32(BX), Z7
+	VBROADCASTI32X4 48(BX), Z8
+	VMOVUPS         (CX), Z9
+	VPSRLW          $0x04, Z9, Z10
+	VPANDD          Z0, Z9, Z9
+	VPANDD          Z0, Z10, Z10
+	VPSHUFB         Z9, Z5, Z5
+	VPSHUFB         Z10, Z7, Z7
+	VPADDB          Z7, Z5, Z5
+	VPADDW          Z5, Z1, Z1
 	VPSRLW          $0x08, Z5, Z5
-	VPADDW          Z5, Z21, Z21
+	VPADDW          Z5, Z2, Z2
+	VPSHUFB         Z9, Z6, Z9
+	VPSHUFB         Z10, Z8, Z10
+	VPADDB          Z10, Z9, Z9
+	VPADDW          Z9, Z3, Z3
+	VPSRLW          $0x08, Z9, Z9
+	VPADDW          Z9, Z4, Z4
 	ADDQ            $0x40, CX
 	ADDQ            $0x40, BX
 	DECQ            R8
-	JNZ             line8
-	VBROADCASTSS    (SI), Z2
-	VPXORD          Z22, Z22, Z22
-	VMOVD           R10, X1
-	VPBROADCASTD    X1, Z1
+	JNZ             line3
+	VBROADCASTSS    (SI), Z6
+	VPXORD          Z11, Z11, Z11
+	VMOVD           R10, X5
+	VPBROADCASTD    X5, Z5
 	KMOVW           R9, K1
-	VPSLLW          $0x08, Z19, Z3
-	VPSUBW          Z3, Z18, Z18
-	VPUNPCKLWD      Z19, Z18, Z3
-	VPUNPCKHWD      Z19, Z18, Z19
-	VPSLLW          $0x08, Z21, Z4
-	VPSUBW          Z4, Z20, Z20
-	VPUNPCKLWD      Z21, Z20, Z4
-	VPUNPCKHWD      Z21, Z20, Z21
-	VPUNPCKLWD      Z22, Z3, Z5
-	VPUNPCKLWD      Z22, Z4, Z6
-	VPSLLD          $0x07, Z6, Z6
-	VPADDD          Z6, Z5, Z5
-	VPSUBD          Z1, Z5, Z5
-	VCVTDQ2PS       Z5, Z5
-	VMULPS          Z2, Z5, Z5
-	VPUNPCKHWD      Z22, Z3, Z3
-	VPUNPCKHWD      Z22, Z4, Z4
-	VPSLLD          $0x07, Z4, Z4
-	VPADDD          Z4, Z3, Z3
-	VPSUBD          Z1, Z3, Z3
-	VCVTDQ2PS       Z3, Z3
-	VMULPS          Z2, Z3, Z3
-	VPUNPCKLWD      Z22, Z19, Z4
-	VPUNPCKLWD      Z22, Z21, Z6
-	VPSLLD          $0x07, Z6, Z6
-	VPADDD          Z6, Z4, Z4
-	VPSUBD          Z1, Z4, Z4
-	VCVTDQ2PS       Z4, Z4
-	VMULPS          Z2, Z4, Z4
-	VPUNPCKHWD      Z22, Z19, Z6
-	VPUNPCKHWD      Z22, Z21, Z21
-	VPSLLD          $0x07, Z21, Z21
-	VPADDD          Z21, Z6, Z6
-	VPSUBD          Z1, Z6, Z6
-	VCVTDQ2PS       Z6, Z6
-	VMULPS          Z2, Z6, Z6
-	VSHUFF32X4      $0x44, Z3, Z5, Z1
-	VSHUFF32X4      $0xee, Z3, Z5, Z3
-	VSHUFF32X4      $0x44, Z6, Z4, Z2
-	VSHUFF32X4      $0xee, Z6, Z4, Z4
-	VSHUFF32X4      $0x88, Z2, Z1, Z5
-	VSHUFF32X4      $0xdd, Z2, Z1, Z1
-	VSHUFF32X4      $0x88, Z4, Z3, Z2
-	VSHUFF32X4      $0xdd, Z4, Z3, Z3
-	VADDPS          (AX), Z5, K1, Z5
-	VMOVUPS         Z5, (AX)
-	VADDPS          64(AX), Z1, K1, Z1
-	VMOVUPS         Z1, 64(AX)
-	VADDPS          128(AX), Z2, K1, Z2
-	VMOVUPS         Z2, 128(AX)
-	VADDPS          192(AX), Z3, K1, Z3
-	VMOVUPS         Z3, 192(AX)
+	VPSLLW          $0x08, Z2, Z7
+	VPSUBW          Z7, Z1, Z1
+	VPUNPCKLWD      Z2, Z1, Z7
+	VPUNPCKHWD      Z2, Z1, Z2
+	VPSLLW          $0x08, Z4, Z8
+	VPSUBW          Z8, Z3, Z3
+	VPUNPCKLWD      Z4, Z3, Z8
+	VPUNPCKHWD      Z4, Z3, Z4
+	VPUNPCKLWD      Z11, Z7, Z9
+	VPUNPCKLWD      Z11, Z8, Z10
+	VPSLLD          $0x07, Z10, Z10
+	VPADDD          Z10, Z9, Z9
+	VPSUBD          Z5, Z9, Z9
+	VCVTDQ2PS       Z9, Z9
+	VMULPS          Z6, Z9, Z9
+	VPUNPCKHWD      Z11, Z7, Z7
+	VPUNPCKHWD      Z11, Z8, Z8
+	VPSLLD          $0x07, Z8, Z8
+	VPADDD          Z8, Z7, Z7
+	VPSUBD          Z5, Z7, Z7
+	VCVTDQ2PS       Z7, Z7
+	VMULPS          Z6, Z7, Z7
+	VPUNPCKLWD      Z11, Z2, Z8
+	VPUNPCKLWD      Z11, Z4, Z10
+	VPSLLD          $0x07, Z10, Z10
+	VPADDD          Z10, Z8, Z8
+	VPSUBD          Z5, Z8, Z8
+	VCVTDQ2PS       Z8, Z8
+	VMULPS          Z6, Z8, Z8
+	VPUNPCKHWD      Z11, Z2, Z10
+	VPUNPCKHWD      Z11, Z4, Z12
+	VPSLLD          $0x07, Z12, Z12
+	VPADDD          Z12, Z10, Z10
+	VPSUBD          Z5, Z10, Z10
+	VCVTDQ2PS       Z10, Z10
+	VMULPS          Z6, Z10, Z10
+	VSHUFF32X4      $0x44, Z7, Z9, Z5
+	VSHUFF32X4      $0xee, Z7, Z9, Z7
+	VSHUFF32X4      $0x44, Z10, Z8, Z6
+	VSHUFF32X4      $0xee, Z10, Z8, Z8
+	VSHUFF32X4      $0x88, Z6, Z5, Z9
+	VSHUFF32X4      $0xdd, Z6, Z5, Z5
+	VSHUFF32X4      $0x88, Z8, Z7, Z6
+	VSHUFF32X4      $0xdd, Z8, Z7, Z7
+	VADDPS          (AX), Z9, K1, Z9
+	VMOVUPS         Z9, (AX)
+	VADDPS          64(AX), Z5, K1, Z5
+	VMOVUPS         Z5, 64(AX)
+	VADDPS          128(AX), Z6, K1, Z6
+	VMOVUPS         Z6, 128(AX)
+	VADDPS          192(AX), Z7, K1, Z7
+	VMOVUPS         Z7, 192(AX)
 	MOVL            $-1, R9
 	ADDQ            $0x04, SI
 	TESTQ           DI, DI
-	JNZ             unit7
+	JNZ             unit2
 	ADDQ            $0x00000100, AX
 	DECQ            DX
-	JNZ             tile6
-
-done1:
+	JNZ             tile1
 	VZEROUPPER
 	RET
 

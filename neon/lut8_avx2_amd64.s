@@ -2,7 +2,15 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// 1-bit rows times tables of 7-bit entries, one tile of 64 rows after the other: as with tables of 14 bits, but with one half.
+//
+// 	line     64 bytes: byte r is row r, its low half chooses from table 0, its high half from table 1
+// 	tables   2 of 16 bytes a line
+//
+// For each line, s = table[low] + table[high] is a byte of up to 254 for every row. With the bytes of rows 2j and 2j+1 taken as one word,
+// all += s and odd += s>>8 are sums in 16 bits; all - odd<<8 is that of row 2j, odd that of row 2j+1. A unit has 64 lines at most.
+//
+// A line takes 9 operations on its vector, or on each of its two with AVX2, and 2 loads of tables.
 
 #include "textflag.h"
 
@@ -12,254 +20,15 @@ TEXT ·lut8AVX2(SB), NOSPLIT, $0-57
 	MOVQ dst+0(FP), AX
 	MOVQ w+8(FP), CX
 	MOVQ tiles+48(FP), DX
-	MOVQ lines+32(FP), BX
-	SHLQ $0x06, BX
-	SUBQ $0x02, DX
-	JLT  one2
 
-tiles3:
-	MOVQ    tables+16(FP), SI
-	MOVQ    scale+24(FP), DI
-	MOVQ    lines+32(FP), R8
-	MOVBLZX add+56(FP), R10
-	NEGL    R10
-
-unit4:
-	VPXOR   Y0, Y0, Y0
-	VPXOR   Y1, Y1, Y1
-	VPXOR   Y2, Y2, Y2
-	VPXOR   Y3, Y3, Y3
-	VPXOR   Y4, Y4, Y4
-	VPXOR   Y5, Y5, Y5
-	VPXOR   Y6, Y6, Y6
-	VPXOR   Y7, Y7, Y7
-	MOVQ    unit+40(FP), R9
-	CMPQ    R8, R9
-	CMOVQLT R8, R9
-	SUBQ    R9, R8
-	MOVQ    R9, R11
-	SHLQ    $0x07, R11
-
-line5:
-	PREFETCHT0     4096(CX)
-	PREFETCHT0     4096(CX)(BX*1)
-	VBROADCASTI128 (SI), Y8
-	VBROADCASTI128 16(SI), Y9
-	VMOVUPS        (CX), Y10
-	VPSRLW         $0x04, Y10, Y11
-	VPAND          constants<>+0(SB), Y10, Y10
-	VPAND          constants<>+0(SB), Y11, Y11
-	VPSHUFB        Y10, Y8, Y10
-	VPSHUFB        Y11, Y9, Y11
-	VPADDB         Y11, Y10, Y10
-	VPADDW         Y10, Y0, Y0
-	VPSRLW         $0x08, Y10, Y10
-	VPADDW         Y10, Y1, Y1
-	VMOVUPS        32(CX), Y10
-	VPSRLW         $0x04, Y10, Y11
-	VPAND          constants<>+0(SB), Y10, Y10
-	VPAND          constants<>+0(SB), Y11, Y11
-	VPSHUFB        Y10, Y8, Y10
-	VPSHUFB        Y11, Y9, Y11
-	VPADDB         Y11, Y10, Y10
-	VPADDW         Y10, Y2, Y2
-	VPSRLW         $0x08, Y10, Y10
-	VPADDW         Y10, Y3, Y3
-	VMOVUPS        (CX)(BX*1), Y10
-	VPSRLW         $0x04, Y10, Y11
-	VPAND          constants<>+0(SB), Y10, Y10
-	VPAND          constants<>+0(SB), Y11, Y11
-	VPSHUFB        Y10, Y8, Y10
-	VPSHUFB        Y11, Y9, Y11
-	VPADDB         Y11, Y10, Y10
-	VPADDW         Y10, Y4, Y4
-	VPSRLW         $0x08, Y10, Y10
-	VPADDW         Y10, Y5, Y5
-	VMOVUPS        32(CX)(BX*1), Y10
-	VPSRLW         $0x04, Y10, Y11
-	VPAND          constants<>+0(SB), Y10, Y10
-	VPAND          constants<>+0(SB), Y11, Y11
-	VPSHUFB        Y10, Y8, Y10
-	VPSHUFB        Y11, Y9, Y11
-	VPADDB         Y11, Y10, Y10
-	VPADDW         Y10, Y6, Y6
-	VPSRLW         $0x08, Y10, Y10
-	VPADDW         Y10, Y7, Y7
-	ADDQ           $0x40, CX
-	ADDQ           $0x20, SI
-	DECQ           R9
-	JNZ            line5
-	VBROADCASTSS   (DI), Y10
-	VPXOR          Y8, Y8, Y8
-	VMOVD          R11, X9
-	VPBROADCASTD   X9, Y9
-	VMOVD          R10, X11
-	VPBROADCASTD   X11, Y11
-	VPSLLW         $0x08, Y1, Y12
-	VPSUBW         Y12, Y0, Y0
-	VPUNPCKLWD     Y1, Y0, Y12
-	VPUNPCKHWD     Y1, Y0, Y1
-	VPUNPCKLWD     Y8, Y12, Y0
-	VPSUBD         Y9, Y0, Y0
-	VCVTDQ2PS      Y0, Y0
-	VMULPS         Y10, Y0, Y0
-	VPUNPCKHWD     Y8, Y12, Y12
-	VPSUBD         Y9, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VMULPS         Y10, Y12, Y12
-	VPUNPCKLWD     Y8, Y1, Y13
-	VPSUBD         Y9, Y13, Y13
-	VCVTDQ2PS      Y13, Y13
-	VMULPS         Y10, Y13, Y13
-	VPUNPCKHWD     Y8, Y1, Y1
-	VPSUBD         Y9, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y10, Y1, Y1
-	VPERM2F128     $0x20, Y12, Y0, Y14
-	VPERM2F128     $0x31, Y12, Y0, Y0
-	VPERM2F128     $0x20, Y1, Y13, Y12
-	VPERM2F128     $0x31, Y1, Y13, Y13
-	VADDPS         (AX), Y14, Y1
-	VBLENDVPS      Y11, Y1, Y14, Y14
-	VMOVUPS        Y14, (AX)
-	VADDPS         32(AX), Y12, Y1
-	VBLENDVPS      Y11, Y1, Y12, Y12
-	VMOVUPS        Y12, 32(AX)
-	VADDPS         64(AX), Y0, Y1
-	VBLENDVPS      Y11, Y1, Y0, Y0
-	VMOVUPS        Y0, 64(AX)
-	VADDPS         96(AX), Y13, Y0
-	VBLENDVPS      Y11, Y0, Y13, Y13
-	VMOVUPS        Y13, 96(AX)
-	VPSLLW         $0x08, Y3, Y0
-	VPSUBW         Y0, Y2, Y2
-	VPUNPCKLWD     Y3, Y2, Y0
-	VPUNPCKHWD     Y3, Y2, Y3
-	VPUNPCKLWD     Y8, Y0, Y1
-	VPSUBD         Y9, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y10, Y1, Y1
-	VPUNPCKHWD     Y8, Y0, Y0
-	VPSUBD         Y9, Y0, Y0
-	VCVTDQ2PS      Y0, Y0
-	VMULPS         Y10, Y0, Y0
-	VPUNPCKLWD     Y8, Y3, Y2
-	VPSUBD         Y9, Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y10, Y2, Y2
-	VPUNPCKHWD     Y8, Y3, Y3
-	VPSUBD         Y9, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y10, Y3, Y3
-	VPERM2F128     $0x20, Y0, Y1, Y12
-	VPERM2F128     $0x31, Y0, Y1, Y1
-	VPERM2F128     $0x20, Y3, Y2, Y0
-	VPERM2F128     $0x31, Y3, Y2, Y2
-	VADDPS         128(AX), Y12, Y3
-	VBLENDVPS      Y11, Y3, Y12, Y12
-	VMOVUPS        Y12, 128(AX)
-	VADDPS         160(AX), Y0, Y3
-	VBLENDVPS      Y11, Y3, Y0, Y0
-	VMOVUPS        Y0, 160(AX)
-	VADDPS         192(AX), Y1, Y0
-	VBLENDVPS      Y11, Y0, Y1, Y1
-	VMOVUPS        Y1, 192(AX)
-	VADDPS         224(AX), Y2, Y0
-	VBLENDVPS      Y11, Y0, Y2, Y2
-	VMOVUPS        Y2, 224(AX)
-	VPSLLW         $0x08, Y5, Y0
-	VPSUBW         Y0, Y4, Y4
-	VPUNPCKLWD     Y5, Y4, Y0
-	VPUNPCKHWD     Y5, Y4, Y5
-	VPUNPCKLWD     Y8, Y0, Y1
-	VPSUBD         Y9, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y10, Y1, Y1
-	VPUNPCKHWD     Y8, Y0, Y0
-	VPSUBD         Y9, Y0, Y0
-	VCVTDQ2PS      Y0, Y0
-	VMULPS         Y10, Y0, Y0
-	VPUNPCKLWD     Y8, Y5, Y2
-	VPSUBD         Y9, Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y10, Y2, Y2
-	VPUNPCKHWD     Y8, Y5, Y3
-	VPSUBD         Y9, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y10, Y3, Y3
-	VPERM2F128     $0x20, Y0, Y1, Y4
-	VPERM2F128     $0x31, Y0, Y1, Y1
-	VPERM2F128     $0x20, Y3, Y2, Y0
-	VPERM2F128     $0x31, Y3, Y2, Y2
-	VADDPS         256(AX), Y4, Y3
-	VBLENDVPS      Y11, Y3, Y4, Y4
-	VMOVUPS        Y4, 256(AX)
-	VADDPS         288(AX), Y0, Y3
-	VBLENDVPS      Y11, Y3, Y0, Y0
-	VMOVUPS        Y0, 288(AX)
-	VADDPS         320(AX), Y1, Y0
-	VBLENDVPS      Y11, Y0, Y1, Y1
-	VMOVUPS        Y1, 320(AX)
-	VADDPS         352(AX), Y2, Y0
-	VBLENDVPS      Y11, Y0, Y2, Y2
-	VMOVUPS        Y2, 352(AX)
-	VPSLLW         $0x08, Y7, Y0
-	VPSUBW         Y0, Y6, Y6
-	VPUNPCKLWD     Y7, Y6, Y0
-	VPUNPCKHWD     Y7, Y6, Y7
-	VPUNPCKLWD     Y8, Y0, Y1
-	VPSUBD         Y9, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y10, Y1, Y1
-	VPUNPCKHWD     Y8, Y0, Y0
-	VPSUBD         Y9, Y0, Y0
-	VCVTDQ2PS      Y0, Y0
-	VMULPS         Y10, Y0, Y0
-	VPUNPCKLWD     Y8, Y7, Y2
-	VPSUBD         Y9, Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y10, Y2, Y2
-	VPUNPCKHWD     Y8, Y7, Y3
-	VPSUBD         Y9, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y10, Y3, Y3
-	VPERM2F128     $0x20, Y0, Y1, Y4
-	VPERM2F128     $0x31, Y0, Y1, Y1
-	VPERM2F128     $0x20, Y3, Y2, Y0
-	VPERM2F128     $0x31, Y3, Y2, Y2
-	VADDPS         384(AX), Y4, Y3
-	VBLENDVPS      Y11, Y3, Y4, Y4
-	VMOVUPS        Y4, 384(AX)
-	VADDPS         416(AX), Y0, Y3
-	VBLENDVPS      Y11, Y3, Y0, Y0
-	VMOVUPS        Y0, 416(AX)
-	VADDPS         448(AX), Y1, Y0
-	VBLENDVPS      Y11, Y0, Y1, Y1
-	VMOVUPS        Y1, 448(AX)
-	VADDPS         480(AX), Y2, Y0
-	VBLENDVPS      Y11, Y0, Y2, Y2
-	VMOVUPS        Y2, 480(AX)
-	MOVL           $-1, R10
-	ADDQ           $0x04, DI
-	TESTQ          R8, R8
-	JNZ            unit4
-	ADDQ           $0x00000200, AX
-	ADDQ           BX, CX
-	SUBQ           $0x02, DX
-	JGE            tiles3
-
-one2:
-	ADDQ $0x02, DX
-	JZ   done1
-
-tile6:
+tile1:
 	MOVQ    tables+16(FP), BX
 	MOVQ    scale+24(FP), SI
 	MOVQ    lines+32(FP), DI
 	MOVBLZX add+56(FP), R9
 	NEGL    R9
 
-unit7:
+unit2:
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -271,8 +40,8 @@ unit7:
 	MOVQ    R8, R10
 	SHLQ    $0x07, R10
 
-line8:
-	PREFETCHT0     4096(CX)
+line3:
+	PREFETCHT0     256(CX)
 	VBROADCASTI128 (BX), Y4
 	VBROADCASTI128 16(BX), Y5
 	VMOVUPS        (CX), Y6
@@ -298,7 +67,7 @@ line8:
 	ADDQ           $0x40, CX
 	ADDQ           $0x20, BX
 	DECQ           R8
-	JNZ            line8
+	JNZ            line3
 	VBROADCASTSS   (SI), Y6
 	VPXOR          Y4, Y4, Y4
 	VMOVD          R10, X5
@@ -380,12 +149,10 @@ line8:
 	MOVL           $-1, R9
 	ADDQ           $0x04, SI
 	TESTQ          DI, DI
-	JNZ            unit7
+	JNZ            unit2
 	ADDQ           $0x00000100, AX
 	DECQ           DX
-	JNZ            tile6
-
-done1:
+	JNZ            tile1
 	VZEROUPPER
 	RET
 

@@ -2,7 +2,15 @@
 
 //go:build !purego && !noasm
 
-// TODO
+// 1-bit rows times tables of 7-bit entries, one tile of 64 rows after the other: as with tables of 14 bits, but with one half.
+//
+// 	line     64 bytes: byte r is row r, its low half chooses from table 0, its high half from table 1
+// 	tables   2 of 16 bytes a line
+//
+// For each line, s = table[low] + table[high] is a byte of up to 254 for every row. With the bytes of rows 2j and 2j+1 taken as one word,
+// all += s and odd += s>>8 are sums in 16 bits; all - odd<<8 is that of row 2j, odd that of row 2j+1. A unit has 64 lines at most.
+//
+// A line takes 9 operations on its vector, or on each of its two with AVX2, and 2 loads of tables.
 
 #include "textflag.h"
 
@@ -13,159 +21,17 @@ TEXT ·lut8AVX512(SB), NOSPLIT, $0-57
 	MOVQ         w+8(FP), CX
 	MOVQ         tiles+48(FP), DX
 	VBROADCASTSS constants<>+0(SB), Z0
-	MOVQ         lines+32(FP), BX
-	SHLQ         $0x06, BX
-	SUBQ         $0x02, DX
-	JLT          one2
 
-tiles3:
-	MOVQ    tables+16(FP), SI
-	MOVQ    scale+24(FP), DI
-	MOVQ    lines+32(FP), R8
-	MOVBLZX add+56(FP), R10
-	NEGL    R10
-
-unit4:
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VPXORD  Z4, Z4, Z4
-	MOVQ    unit+40(FP), R9
-	CMPQ    R8, R9
-	CMOVQLT R8, R9
-	SUBQ    R9, R8
-	MOVQ    R9, R11
-	SHLQ    $0x07, R11
-
-line5:
-	PREFETCHT0      4096(CX)
-	PREFETCHT0      4096(CX)(BX*1)
-	VBROADCASTI32X4 (SI), Z5
-	VBROADCASTI32X4 16(SI), Z6
-	VMOVUPS         (CX), Z7
-	VPSRLW          $0x04, Z7, Z8
-	VPANDD          Z0, Z7, Z7
-	VPANDD          Z0, Z8, Z8
-	VPSHUFB         Z7, Z5, Z7
-	VPSHUFB         Z8, Z6, Z8
-	VPADDB          Z8, Z7, Z7
-	VPADDW          Z7, Z1, Z1
-	VPSRLW          $0x08, Z7, Z7
-	VPADDW          Z7, Z2, Z2
-	VMOVUPS         (CX)(BX*1), Z7
-	VPSRLW          $0x04, Z7, Z8
-	VPANDD          Z0, Z7, Z7
-	VPANDD          Z0, Z8, Z8
-	VPSHUFB         Z7, Z5, Z7
-	VPSHUFB         Z8, Z6, Z8
-	VPADDB          Z8, Z7, Z7
-	VPADDW          Z7, Z3, Z3
-	VPSRLW          $0x08, Z7, Z7
-	VPADDW          Z7, Z4, Z4
-	ADDQ            $0x40, CX
-	ADDQ            $0x20, SI
-	DECQ            R9
-	JNZ             line5
-	VBROADCASTSS    (DI), Z6
-	VPXORD          Z9, Z9, Z9
-	VMOVD           R11, X5
-	VPBROADCASTD    X5, Z5
-	KMOVW           R10, K1
-	VPSLLW          $0x08, Z2, Z7
-	VPSUBW          Z7, Z1, Z1
-	VPUNPCKLWD      Z2, Z1, Z7
-	VPUNPCKHWD      Z2, Z1, Z2
-	VPUNPCKLWD      Z9, Z7, Z8
-	VPSUBD          Z5, Z8, Z8
-	VCVTDQ2PS       Z8, Z8
-	VMULPS          Z6, Z8, Z8
-	VPUNPCKHWD      Z9, Z7, Z7
-	VPSUBD          Z5, Z7, Z7
-	VCVTDQ2PS       Z7, Z7
-	VMULPS          Z6, Z7, Z7
-	VPUNPCKLWD      Z9, Z2, Z13
-	VPSUBD          Z5, Z13, Z13
-	VCVTDQ2PS       Z13, Z13
-	VMULPS          Z6, Z13, Z13
-	VPUNPCKHWD      Z9, Z2, Z14
-	VPSUBD          Z5, Z14, Z14
-	VCVTDQ2PS       Z14, Z14
-	VMULPS          Z6, Z14, Z14
-	VSHUFF32X4      $0x44, Z7, Z8, Z15
-	VSHUFF32X4      $0xee, Z7, Z8, Z8
-	VSHUFF32X4      $0x44, Z14, Z13, Z7
-	VSHUFF32X4      $0xee, Z14, Z13, Z13
-	VSHUFF32X4      $0x88, Z7, Z15, Z14
-	VSHUFF32X4      $0xdd, Z7, Z15, Z7
-	VSHUFF32X4      $0x88, Z13, Z8, Z15
-	VSHUFF32X4      $0xdd, Z13, Z8, Z8
-	VADDPS          (AX), Z14, K1, Z14
-	VMOVUPS         Z14, (AX)
-	VADDPS          64(AX), Z7, K1, Z7
-	VMOVUPS         Z7, 64(AX)
-	VADDPS          128(AX), Z15, K1, Z15
-	VMOVUPS         Z15, 128(AX)
-	VADDPS          192(AX), Z8, K1, Z8
-	VMOVUPS         Z8, 192(AX)
-	VPSLLW          $0x08, Z4, Z7
-	VPSUBW          Z7, Z3, Z3
-	VPUNPCKLWD      Z4, Z3, Z7
-	VPUNPCKHWD      Z4, Z3, Z4
-	VPUNPCKLWD      Z9, Z7, Z8
-	VPSUBD          Z5, Z8, Z8
-	VCVTDQ2PS       Z8, Z8
-	VMULPS          Z6, Z8, Z8
-	VPUNPCKHWD      Z9, Z7, Z7
-	VPSUBD          Z5, Z7, Z7
-	VCVTDQ2PS       Z7, Z7
-	VMULPS          Z6, Z7, Z7
-	VPUNPCKLWD      Z9, Z4, Z13
-	VPSUBD          Z5, Z13, Z13
-	VCVTDQ2PS       Z13, Z13
-	VMULPS          Z6, Z13, Z13
-	VPUNPCKHWD      Z9, Z4, Z14
-	VPSUBD          Z5, Z14, Z14
-	VCVTDQ2PS       Z14, Z14
-	VMULPS          Z6, Z14, Z14
-	VSHUFF32X4      $0x44, Z7, Z8, Z5
-	VSHUFF32X4      $0xee, Z7, Z8, Z7
-	VSHUFF32X4      $0x44, Z14, Z13, Z6
-	VSHUFF32X4      $0xee, Z14, Z13, Z8
-	VSHUFF32X4      $0x88, Z6, Z5, Z13
-	VSHUFF32X4      $0xdd, Z6, Z5, Z5
-	VSHUFF32X4      $0x88, Z8, Z7, Z6
-	VSHUFF32X4      $0xdd, Z8, Z7, Z7
-	VADDPS          256(AX), Z13, K1, Z13
-	VMOVUPS         Z13, 256(AX)
-	VADDPS          320(AX), Z5, K1, Z5
-	VMOVUPS         Z5, 320(AX)
-	VADDPS          384(AX), Z6, K1, Z6
-	VMOVUPS         Z6, 384(AX)
-	VADDPS          448(AX), Z7, K1, Z7
-	VMOVUPS         Z7, 448(AX)
-	MOVL            $-1, R10
-	ADDQ            $0x04, DI
-	TESTQ           R8, R8
-	JNZ             unit4
-	ADDQ            $0x00000200, AX
-	ADDQ            BX, CX
-	SUBQ            $0x02, DX
-	JGE             tiles3
-
-one2:
-	ADDQ $0x02, DX
-	JZ   done1
-
-tile6:
+tile1:
 	MOVQ    tables+16(FP), BX
 	MOVQ    scale+24(FP), SI
 	MOVQ    lines+32(FP), DI
 	MOVBLZX add+56(FP), R9
 	NEGL    R9
 
-unit7:
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+unit2:
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
 	MOVQ    unit+40(FP), R8
 	CMPQ    DI, R8
 	CMOVQLT DI, R8
@@ -173,74 +39,72 @@ unit7:
 	MOVQ    R8, R10
 	SHLQ    $0x07, R10
 
-line8:
-	PREFETCHT0      4096(CX)
-	VBROADCASTI32X4 (BX), Z1
-	VBROADCASTI32X4 16(BX), Z2
-	VMOVUPS         (CX), Z3
-	VPSRLW          $0x04, Z3, Z4
-	VPANDD          Z0, Z3, Z3
-	VPANDD          Z0, Z4, Z4
-	VPSHUFB         Z3, Z1, Z3
-	VPSHUFB         Z4, Z2, Z4
-	VPADDB          Z4, Z3, Z3
-	VPADDW          Z3, Z10, Z10
-	VPSRLW          $0x08, Z3, Z3
-	VPADDW          Z3, Z11, Z11
+line3:
+	PREFETCHT0      256(CX)
+	VBROADCASTI32X4 (BX), Z3
+	VBROADCASTI32X4 16(BX), Z4
+	VMOVUPS         (CX), Z5
+	VPSRLW          $0x04, Z5, Z6
+	VPANDD          Z0, Z5, Z5
+	VPANDD          Z0, Z6, Z6
+	VPSHUFB         Z5, Z3, Z5
+	VPSHUFB         Z6, Z4, Z6
+	VPADDB          Z6, Z5, Z5
+	VPADDW          Z5, Z1, Z1
+	VPSRLW          $0x08, Z5, Z5
+	VPADDW          Z5, Z2, Z2
 	ADDQ            $0x40, CX
 	ADDQ            $0x20, BX
 	DECQ            R8
-	JNZ             line8
-	VBROADCASTSS    (SI), Z2
-	VPXORD          Z12, Z12, Z12
-	VMOVD           R10, X1
-	VPBROADCASTD    X1, Z1
+	JNZ             line3
+	VBROADCASTSS    (SI), Z4
+	VPXORD          Z7, Z7, Z7
+	VMOVD           R10, X3
+	VPBROADCASTD    X3, Z3
 	KMOVW           R9, K1
-	VPSLLW          $0x08, Z11, Z3
-	VPSUBW          Z3, Z10, Z10
-	VPUNPCKLWD      Z11, Z10, Z3
-	VPUNPCKHWD      Z11, Z10, Z11
-	VPUNPCKLWD      Z12, Z3, Z4
-	VPSUBD          Z1, Z4, Z4
-	VCVTDQ2PS       Z4, Z4
-	VMULPS          Z2, Z4, Z4
-	VPUNPCKHWD      Z12, Z3, Z3
-	VPSUBD          Z1, Z3, Z3
-	VCVTDQ2PS       Z3, Z3
-	VMULPS          Z2, Z3, Z3
-	VPUNPCKLWD      Z12, Z11, Z5
-	VPSUBD          Z1, Z5, Z5
-	VCVTDQ2PS       Z5, Z5
-	VMULPS          Z2, Z5, Z5
-	VPUNPCKHWD      Z12, Z11, Z6
-	VPSUBD          Z1, Z6, Z6
+	VPSLLW          $0x08, Z2, Z5
+	VPSUBW          Z5, Z1, Z1
+	VPUNPCKLWD      Z2, Z1, Z5
+	VPUNPCKHWD      Z2, Z1, Z2
+	VPUNPCKLWD      Z7, Z5, Z6
+	VPSUBD          Z3, Z6, Z6
 	VCVTDQ2PS       Z6, Z6
-	VMULPS          Z2, Z6, Z6
-	VSHUFF32X4      $0x44, Z3, Z4, Z1
-	VSHUFF32X4      $0xee, Z3, Z4, Z3
-	VSHUFF32X4      $0x44, Z6, Z5, Z2
-	VSHUFF32X4      $0xee, Z6, Z5, Z4
-	VSHUFF32X4      $0x88, Z2, Z1, Z5
-	VSHUFF32X4      $0xdd, Z2, Z1, Z1
-	VSHUFF32X4      $0x88, Z4, Z3, Z2
+	VMULPS          Z4, Z6, Z6
+	VPUNPCKHWD      Z7, Z5, Z5
+	VPSUBD          Z3, Z5, Z5
+	VCVTDQ2PS       Z5, Z5
+	VMULPS          Z4, Z5, Z5
+	VPUNPCKLWD      Z7, Z2, Z8
+	VPSUBD          Z3, Z8, Z8
+	VCVTDQ2PS       Z8, Z8
+	VMULPS          Z4, Z8, Z8
+	VPUNPCKHWD      Z7, Z2, Z9
+	VPSUBD          Z3, Z9, Z9
+	VCVTDQ2PS       Z9, Z9
+	VMULPS          Z4, Z9, Z9
+	VSHUFF32X4      $0x44, Z5, Z6, Z3
+	VSHUFF32X4      $0xee, Z5, Z6, Z5
+	VSHUFF32X4      $0x44, Z9, Z8, Z4
+	VSHUFF32X4      $0xee, Z9, Z8, Z6
+	VSHUFF32X4      $0x88, Z4, Z3, Z8
 	VSHUFF32X4      $0xdd, Z4, Z3, Z3
-	VADDPS          (AX), Z5, K1, Z5
-	VMOVUPS         Z5, (AX)
-	VADDPS          64(AX), Z1, K1, Z1
-	VMOVUPS         Z1, 64(AX)
-	VADDPS          128(AX), Z2, K1, Z2
-	VMOVUPS         Z2, 128(AX)
-	VADDPS          192(AX), Z3, K1, Z3
-	VMOVUPS         Z3, 192(AX)
+	VSHUFF32X4      $0x88, Z6, Z5, Z4
+	VSHUFF32X4      $0xdd, Z6, Z5, Z5
+	VADDPS          (AX), Z8, K1, Z8
+	VMOVUPS         Z8, (AX)
+	VADDPS          64(AX), Z3, K1, Z3
+	VMOVUPS         Z3, 64(AX)
+	VADDPS          128(AX), Z4, K1, Z4
+	VMOVUPS         Z4, 128(AX)
+	VADDPS          192(AX), Z5, K1, Z5
+	VMOVUPS         Z5, 192(AX)
 	MOVL            $-1, R9
 	ADDQ            $0x04, SI
 	TESTQ           DI, DI
-	JNZ             unit7
+	JNZ             unit2
 	ADDQ            $0x00000100, AX
 	DECQ            DX
-	JNZ             tile6
-
-done1:
+	JNZ             tile1
 	VZEROUPPER
 	RET
 

@@ -7,7 +7,7 @@
 #include "textflag.h"
 
 // func readAVX2(b *byte, n int) uint64
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·readAVX2(SB), NOSPLIT, $0-24
 	MOVQ  b+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -18,10 +18,6 @@ TEXT ·readAVX2(SB), NOSPLIT, $0-24
 	XORQ  DX, DX
 
 loop1:
-	PREFETCHT0   4096(AX)(DX*1)
-	PREFETCHT0   4160(AX)(DX*1)
-	PREFETCHT0   4224(AX)(DX*1)
-	PREFETCHT0   4288(AX)(DX*1)
 	VPXOR        (AX)(DX*1), Y0, Y0
 	VPXOR        32(AX)(DX*1), Y1, Y1
 	VPXOR        64(AX)(DX*1), Y2, Y2

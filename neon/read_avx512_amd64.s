@@ -7,7 +7,7 @@
 #include "textflag.h"
 
 // func readAVX512(b *byte, n int) uint64
-// Requires: AVX, AVX2, AVX512F, MMX+
+// Requires: AVX, AVX2, AVX512F
 TEXT ·readAVX512(SB), NOSPLIT, $0-24
 	MOVQ   b+0(FP), AX
 	MOVQ   n+8(FP), CX
@@ -18,10 +18,6 @@ TEXT ·readAVX512(SB), NOSPLIT, $0-24
 	XORQ   DX, DX
 
 loop1:
-	PREFETCHT0    4096(AX)(DX*1)
-	PREFETCHT0    4160(AX)(DX*1)
-	PREFETCHT0    4224(AX)(DX*1)
-	PREFETCHT0    4288(AX)(DX*1)
 	VPXORD        (AX)(DX*1), Z0, Z0
 	VPXORD        64(AX)(DX*1), Z1, Z1
 	VPXORD        128(AX)(DX*1), Z2, Z2

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Formatting, vet on both architectures, staticcheck, generated code, known vulnerabilities.
+# Formatting, vet on both architectures, staticcheck, generated code, known vulnerabilities. Covers the modules of the generators, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tool="go tool -modfile=tools/go.mod"
+root=$PWD
+tool="go tool -modfile=$root/tools/go.mod"
+generators=(neon/gen/amd64 neon/gen/arm64)
 
 echo "check: gofmt"
 bad=$(gofmt -l $(git ls-files '*.go'))
@@ -10,20 +12,28 @@ if [ -n "$bad" ]; then
 	echo "check: not gofmt'ed: $bad" >&2
 	exit 1
 fi
-echo "check: go vet, amd64 and arm64"
-go vet ./...
-GOARCH=arm64 go vet ./...
+echo "check: go vet, amd64 and arm64, with and without assembly"
+for arch in amd64 arm64; do
+	GOARCH=$arch go vet ./...
+	GOARCH=$arch go vet -tags noasm ./neon/... ./edge/model
+	GOARCH=$arch go vet -tags purego ./neon/... ./edge/model
+done
+for dir in "${generators[@]}"; do (cd "$dir" && go vet ./...); done
 echo "check: staticcheck"
 $tool staticcheck ./...
 echo "check: go.mod is tidy"
 go mod tidy -diff
+for dir in "${generators[@]}"; do (cd "$dir" && go mod tidy -diff); done
 echo "check: generated code"
-before=$(sha256sum memmap/*_gen.go)
+generated() { sha256sum memmap/*_gen.go neon/*.s; }
+before=$(generated)
 go generate ./... >/dev/null
-if [ "$before" != "$(sha256sum memmap/*_gen.go)" ]; then
-	echo "check: go generate changes memmap/*_gen.go: commit what it writes" >&2
+if [ "$before" != "$(generated)" ]; then
+	echo "check: go generate changes memmap/*_gen.go or neon/*.s: commit what it writes" >&2
 	exit 1
 fi
+echo "check: instructions without a name in Go's assembler"
+(cd neon/gen/arm64 && go test ./...)
 echo "check: govulncheck"
 # Its database is on the network. Status 3 says that vulnerabilities were found; any other failure, that it could not look.
 rc=0

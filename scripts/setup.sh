@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: QEMU's user emulation, and Python for the independent reader of the format.
+# Installs what the tests need beside Go: QEMU's user emulation, Python for the independent reader of the format, an assembler to check encodings with.
 set -euo pipefail
 missing=()
 command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 command -v python3 >/dev/null || missing+=(python3)
-command -v gcc >/dev/null || missing+=(gcc libc6-dev) # the race detector links with it
+command -v gcc >/dev/null || missing+=(gcc libc6-dev) # the race detector links with it, and the plugin that counts instructions is C
+command -v aarch64-linux-gnu-as >/dev/null || missing+=(binutils-aarch64-linux-gnu)
 [ ${#missing[@]} -eq 0 ] && exit 0
 echo "setup: installing ${missing[*]}"
 if [ "$(id -u)" != 0 ]; then

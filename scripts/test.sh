@@ -4,8 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 
-echo "test: amd64"
+echo "test: amd64, every set of kernels that this CPU has"
 go test ./...
+echo "test: without assembly"
+go test -tags noasm ./neon/... ./edge/model
+go test -tags purego -run 'TestHashes|TestFor' ./neon/...
 echo "test: race detector"
 CGO_ENABLED=1 go test -race -short ./...
 
@@ -21,3 +24,6 @@ for page in 16384 65536; do
 	echo "test: arm64, pages of $page bytes"
 	GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model
 done
+
+echo "test: instructions of the kernels"
+scripts/icount.sh

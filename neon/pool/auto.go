@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -25,11 +26,12 @@ func Auto(size int64) int {
 	if cores == 1 || size <= LastCache(sys) {
 		return cores
 	}
-	return saturating(cores, min(size, maxProbe))
+	return saturating(cores, min(size, MaxProbe))
 }
 
 const (
-	maxProbe = 128 << 20 // more than any cache of a core; a quarter of the smallest board's memory
+	// MaxProbe is as much memory as a measurement needs: more than the caches, a quarter of the smallest board's.
+	MaxProbe = 128 << 20
 	// gain is by how much another core has to speed reading up to be worth its power.
 	gain = 1.06
 )
@@ -97,25 +99,33 @@ func number(sys fs.FS, name string) (int, bool) {
 
 // saturating is the least number of workers, up to cores, that read memory of size bytes about as fast as more do.
 func saturating(cores int, size int64) int {
-	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return cores
-	}
-	defer unix.Munmap(mem)
-	for i := 0; i < len(mem); i += unix.Getpagesize() {
-		mem[i] = 1 // else all pages are one page of zeros
-	}
 	best := 0.0
 	for n := 1; n <= cores; n++ {
-		p := New(n)
-		rate, _ := p.ReadRate(5, nil, mem) // memory of our own does not fail
-		p.Close()
+		rate, err := MemoryRate(n, size)
+		if err != nil {
+			return cores
+		}
 		if n > 1 && rate < gain*best {
 			return n - 1
 		}
 		best = rate
 	}
 	return cores
+}
+
+// MemoryRate is how fast n workers read size bytes of fresh memory together, in bytes a second. It fails where there is not so much.
+func MemoryRate(n int, size int64) (float64, error) {
+	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return 0, fmt.Errorf("%d bytes to measure memory with: %w", size, err)
+	}
+	defer unix.Munmap(mem)
+	for i := 0; i < len(mem); i += unix.Getpagesize() {
+		mem[i] = 1 // else all pages are one page of zeros
+	}
+	p := New(n)
+	defer p.Close()
+	return p.ReadRate(5, nil, mem)
 }
 
 // readPart is how much of the memory a round of ReadRate reads.

@@ -27,6 +27,10 @@ type asm struct {
 	labels   int
 }
 
+// ahead is how far in front of a stream of weights is fetched, in bytes: a few lines more than the processor sees. Farther ahead it is in the way
+// of the processor's own prefetching.
+const ahead = 256
+
 // begin starts a function, for the set of kernels that the file belongs to.
 func (a *asm) begin(name, signature string) {
 	if a.wide {
@@ -236,4 +240,28 @@ func num(n int) Constant {
 		return U8(n)
 	}
 	return U32(n)
+}
+
+// reduce adds up the lanes of an accumulator of a.parts() vectors, in the order of package neon.
+func (a *asm) reduce(acc []vec) vec {
+	x, y := a.YMM(), a.YMM()
+	if a.wide {
+		a.VEXTRACTF64X4(Imm(1), acc[0], x)
+		a.VADDPS(x, acc[0].AsY(), x)
+	} else {
+		a.VADDPS(acc[1], acc[0], x)
+	}
+	a.VEXTRACTF128(Imm(1), x, y.AsX())
+	a.VADDPS(y.AsX(), x.AsX(), x.AsX())
+	a.VPERMILPS(Imm(0x4e), x.AsX(), y.AsX())
+	a.VADDPS(y.AsX(), x.AsX(), x.AsX())
+	a.VMOVSHDUP(x.AsX(), y.AsX())
+	a.VADDSS(y.AsX(), x.AsX(), x.AsX())
+	return x
+}
+
+func (a *asm) load(m Op) vec {
+	v := a.vec()
+	a.VMOVUPS(m, v)
+	return v
 }

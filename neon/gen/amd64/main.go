@@ -20,8 +20,8 @@ var files = []struct {
 	make        func(a *asm)
 }{
 	{"read", aboutRead, read},
-	{"lut16", aboutLUT16, func(a *asm) { lut(a, "lut16", true) }},
-	{"lut8", aboutLUT8, func(a *asm) { lut(a, "lut8", false) }},
+	{"lut16", aboutLUT16, func(a *asm) { luts(a, "lut16", 2) }},
+	{"lut8", aboutLUT8, func(a *asm) { luts(a, "lut8", 1) }},
 	{"tables", aboutTables, tables},
 	{"quantize", aboutQuantize, quantize},
 	{"int8", aboutInt8, int8s},
@@ -35,7 +35,7 @@ var files = []struct {
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
-		log.Fatal("usage: amd64 folder") // package flag belongs to avo
+		log.Fatal("usage: amd64 folder") // avo has taken the flags
 	}
 	out := os.Args[1]
 	for _, f := range files {

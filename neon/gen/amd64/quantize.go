@@ -5,7 +5,14 @@ import (
 )
 
 const aboutQuantize = `
-TODO
+What precedes integer products: the largest |x|, the largest sum of four |x|, and a Q14. 16 elements a round, n of them, a multiple of 16.
+
+	q      16 words      round(x*inv)
+	hi     16 bytes      (q+64)>>7
+	lo     16 bytes      q - hi<<7
+	shift  4 of 32 bits  -8*(q0+q1+q2+q3)
+
+The largest floats that are not negative have the largest bits, NaN before Inf: an integer maximum finds them.
 `
 
 func quantize(a *asm) {

@@ -14,10 +14,6 @@ func read(a *asm) {
 	acc := a.vecs(4)
 	a.zero(acc...)
 	a.over(n, 256, func(i gp) {
-		a.PREFETCHT0(at(b, i, 1, 4096))
-		a.PREFETCHT0(at(b, i, 1, 4096+64))
-		a.PREFETCHT0(at(b, i, 1, 4096+128))
-		a.PREFETCHT0(at(b, i, 1, 4096+192))
 		for j := 0; j < 256; j += a.width() {
 			v := acc[j/a.width()%4]
 			a.xor(at(b, i, 1, j), v, v)

@@ -5,7 +5,13 @@ import (
 )
 
 const aboutTables = `
-TODO
+The tables of a LUT from x: of four columns, the 16 sums of +-x0 +-x1 +-x2 +-x3, rounded.
+
+	8 lanes  sums 0 to 7, which have -x3; with AVX-512 two groups of columns side by side
+	bytes    of the words v: bias+e(0) to bias+e(7), then bias-e(7) to bias-e(0), as e(15-i) = -e(i)
+
+The signs come by exclusive or. Packing interleaves the four-byte pieces of two vectors; a permutation of these and one of the bytes put them in order.
+That is 20 operations for two groups with AVX-512, 16 for one with AVX2.
 `
 
 // tables writes the tables of a LUT, whose entries have two bytes or one.
