@@ -11,7 +11,7 @@
 // one word, all += s and odd += s>>8 are sums in 16 bits; all - odd<<8 is that of row 2j, odd that of row 2j+1. 258 lines fit.
 //
 // A line takes 15 operations on its vector, or on each of its two with AVX2, and 4 loads of tables. Two tiles at a time would share those, but two
-// streams are slower than one from memory; a prefetch farther ahead disturbs the processor's own.
+// streams are slower than one from memory.
 
 #include "textflag.h"
 
@@ -43,7 +43,8 @@ unit2:
 	SHLQ    $0x0e, R10
 
 line3:
-	PREFETCHT0      256(CX)
+	PREFETCHT0      64(CX)
+	PREFETCHT1      12288(CX)
 	VBROADCASTI32X4 (BX), Z5
 	VBROADCASTI32X4 16(BX), Z6
 	VBROADCASTI32X4 32(BX), Z7

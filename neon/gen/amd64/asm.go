@@ -27,9 +27,19 @@ type asm struct {
 	labels   int
 }
 
-// ahead is how far in front of a stream of weights is fetched, in bytes: a few lines more than the processor sees. Farther ahead it is in the way
-// of the processor's own prefetching.
-const ahead = 256
+// How far in front of a stream of weights is fetched, in bytes: the next line, and to the second-level cache what memory takes longer for than a
+// page of arithmetic. The processor's own prefetching ends with each page, of which a mapped file has one in 4 KiB. One matrix after the other over a mapped file, Zen 5:
+// 0.90 of the speed of reading it, 0.80 without the second one; in a whole model, where arithmetic is as much in the way, it is within the noise.
+const (
+	nextLine = 64
+	farAhead = 12 << 10
+)
+
+// ahead fetches in front of m.
+func (a *asm) ahead(m Mem) {
+	a.PREFETCHT0(m.Offset(nextLine))
+	a.PREFETCHT1(m.Offset(farAhead))
+}
 
 // begin starts a function, for the set of kernels that the file belongs to.
 func (a *asm) begin(name, signature string) {

@@ -39,7 +39,7 @@ func int4s(a *asm) {
 	a.MOVQ(scratch, in)
 	a.MOVQ(n, left)
 	a.Label(round)
-	a.PREFETCHT0(Mem{Base: w, Disp: ahead})
+	a.ahead(Mem{Base: w})
 	x, y := a.load(Mem{Base: w}), a.vec()
 	a.VPSRLW(Imm(4), x, y)
 	a.and(fifteen, x, x)

@@ -22,7 +22,7 @@ func int8s(a *asm) {
 	acc := a.vecs(2 * a.parts())
 	a.zero(acc...)
 	a.over(n, 64, func(i gp) {
-		a.PREFETCHT0(at(w, i, 1, ahead))
+		a.ahead(at(w, i, 1, 0))
 		for j, s := range acc {
 			v := a.vec()
 			a.VPMOVSXBW(at(w, i, 1, j*a.width()/2), v)

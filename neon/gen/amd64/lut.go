@@ -15,7 +15,7 @@ For each line and half of an entry, s = table[low] + table[high] is a byte of up
 one word, all += s and odd += s>>8 are sums in 16 bits; all - odd<<8 is that of row 2j, odd that of row 2j+1. 258 lines fit.
 
 A line takes 15 operations on its vector, or on each of its two with AVX2, and 4 loads of tables. Two tiles at a time would share those, but two
-streams are slower than one from memory; a prefetch farther ahead disturbs the processor's own.
+streams are slower than one from memory.
 `
 
 const aboutLUT8 = `
@@ -81,7 +81,7 @@ func (l *lut) tile() {
 	l.SHLQ(Imm(uint64(7*l.halves)), bias) // two entries a line, of 64 or 8192 too much each
 
 	l.Label(lines)
-	l.PREFETCHT0(Mem{Base: l.w, Disp: ahead})
+	l.ahead(Mem{Base: l.w})
 	table := l.vecs(2 * l.halves)
 	for i, t := range table {
 		if l.wide {
