@@ -364,3 +364,8 @@ func stateRowsF16(y *float32, s *uint16, x, b, c *float32, rows, n int, da, dt, 
 //
 //go:noescape
 func readXor(b *byte, n int) uint64
+
+// asmLUTPair leaves tokens to asmLUT: what two could share, AND and USHR, is 4 of 21 instructions, and their sums do not fit the registers.
+func asmLUTPair(dst0, dst1 []float32, lines, tables0, tables1 []byte, scale0, scale1 []float32, f Form, add bool) bool {
+	return false
+}

@@ -32,3 +32,7 @@ func asmStateF16(y []float32, s []uint16, x, b, c []float32, da, dt, d float32) 
 	return false
 }
 func asmRead(b []byte) (x uint64, n int) { return 0, 0 }
+
+func asmLUTPair(dst0, dst1 []float32, lines, tables0, tables1 []byte, scale0, scale1 []float32, f Form, add bool) bool {
+	return false
+}

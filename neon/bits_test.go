@@ -143,3 +143,35 @@ func testLUTReuse(t *testing.T) {
 		}()
 	}
 }
+
+func TestBitMatMul(t *testing.T) { eachKernel(t, testBitMatMul) }
+
+// testBitMatMul holds the products of several tokens against those of each.
+func testBitMatMul(t *testing.T) {
+	n := noise(18)
+	for _, l := range append(shapes(), layout.Bits{Rows: 64 * 5, Cols: 1100, Kb: 576}, layout.Bits{Rows: 64 * 4, Cols: 1600, Kb: 1600}) {
+		if l.Rows > 1000 {
+			continue
+		}
+		w := n.packed(l)
+		for _, f := range []Form{LUT16, LUT8} {
+			for _, tokens := range []int{1, 2, 3, 4, 5} {
+				luts, got, want := make([]*LUT, tokens), make([][]float32, tokens), make([][]float32, tokens)
+				for i := range luts {
+					x := make([]float32, l.Cols)
+					activations[i%2*(1+int(n.bits()%uint64(len(activations)-1)))].fill(&n, x) // usual ones beside others
+					luts[i] = newLUT(l.Cols, f)
+					luts[i].Build(x, l)
+					got[i], want[i] = fresh(l.Rows), fresh(l.Rows)
+				}
+				for _, tiles := range [][2]int{{0, l.Tiles()}, {1, l.Tiles()}, {0, 1}} {
+					BitMatMul(got, w, l, luts, tiles[0], tiles[1])
+					for i := range got {
+						BitMatVec(want[i], w, l, luts[i], tiles[0], tiles[1])
+						compare(t, fmt.Sprintf("%+v, form %d, token %d of %d, tiles %d to %d", l, f, i, tokens, tiles[0], tiles[1]), got[i], func(r int) float32 { return want[i][r] }, 0, l.Rows)
+					}
+				}
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ package neon
 //
 //	asmLUT          dst (64*tiles) = or += the product of the lines of adjacent tiles, which follow one another, and the tables of one block:
 //	                len(tables)/f.line() lines a tile, a scale for each unit of them (f.unit of the block's width); add: += (see LUT.addBlock)
+//	asmLUTPair      asmLUT for the tables of two tokens and an even number of tiles
 //	asmGroupMax     the largest bits of fl(fl(|x0|+|x1|)+fl(|x2|+|x3|)) over the groups of x[:n], n a multiple of 4 (see groupMax)
 //	asmTables       the tables of x[:n], n a multiple of 8; there may be more tables than x needs (see fillTables)
 //	asmMaxAbs       the largest bits of |x[:n]| (see largest)

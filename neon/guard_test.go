@@ -88,7 +88,9 @@ func testGuardPages(t *testing.T) {
 					for _, form := range []Form{LUT16, LUT8} {
 						lut := NewLUT(bytes(int(LUTSize(count, form))), count, form)
 						lut.Build(x, l)
-						BitMatVec(floats(rows), bytes(int(l.Bytes())), l, lut, 0, l.Tiles())
+						w := bytes(int(l.Bytes()))
+						BitMatVec(floats(rows), w, l, lut, 0, l.Tiles())
+						BitMatMul([][]float32{floats(rows), floats(rows)}, w, l, []*LUT{lut, lut}, 0, l.Tiles())
 					}
 				}
 			}

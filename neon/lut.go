@@ -231,13 +231,53 @@ func BitMatVec(dst []float32, w []byte, l layout.Bits, t *LUT, tile0, tile1 int)
 	}
 }
 
-// addBlock adds block b to the rows of tiles tile0 to tile1-1, or sets them for b = 0.
-func (t *LUT) addBlock(dst []float32, w []byte, l layout.Bits, b, tile0, tile1 int) {
+// BitMatMul is BitMatVec for several tokens, to the bit: dst[i] is the product for t[i]. The weights of a few tiles go through it for all tokens before the next.
+func BitMatMul(dst [][]float32, w []byte, l layout.Bits, t []*LUT, tile0, tile1 int) {
+	const side = 2 // tiles that asmLUTPair takes side by side
+	if len(dst) == 1 {
+		BitMatVec(dst[0], w, l, t[0], tile0, tile1)
+		return
+	}
+	for ; tile0 < tile1; tile0 += side {
+		end, i := min(tile0+side, tile1), 0
+		if end-tile0 == side && end*layout.TileRows <= l.Rows {
+			for i+1 < len(dst) && bitPair(dst[i], dst[i+1], w[:l.Bytes()], l, t[i], t[i+1], tile0, end) {
+				i += 2
+			}
+		}
+		for ; i < len(dst); i++ {
+			BitMatVec(dst[i], w, l, t[i], tile0, end)
+		}
+	}
+}
+
+// bitPair is BitMatVec for two tokens and whole tiles. It is false, and has done nothing, where no kernel does that.
+func bitPair(dst0, dst1 []float32, w []byte, l layout.Bits, t0, t1 *LUT, tile0, tile1 int) bool {
+	row0, row1 := tile0*layout.TileRows, tile1*layout.TileRows
+	if t0.form != t1.form || t0.built.Cols != l.Cols || t0.built.Kb != l.Kb || t1.built.Cols != l.Cols || t1.built.Kb != l.Kb {
+		return false
+	}
+	for b := range l.Blocks() {
+		tables0, scale0 := t0.block(l, b)
+		tables1, scale1 := t1.block(l, b)
+		if !asmLUTPair(dst0[row0:row1], dst1[row0:row1], w[l.Line(b, tile0):], tables0, tables1, scale0, scale1, t0.form, b > 0) {
+			return false // the first block; blocks differ in width only, and the last is the narrowest
+		}
+	}
+	return true
+}
+
+// block is the tables and scales of block b.
+func (t *LUT) block(l layout.Bits, b int) (tables []byte, scale []float32) {
 	col, width := l.Block(b)
 	line := t.form.line()
-	tables := t.tables[col/8*line:][:width/8*line]
 	first, n := t.units(l, b)
-	scale := t.scale[first:][:n]
+	return t.tables[col/8*line:][:width/8*line], t.scale[first:][:n]
+}
+
+// addBlock adds block b to the rows of tiles tile0 to tile1-1, or sets them for b = 0.
+func (t *LUT) addBlock(dst []float32, w []byte, l layout.Bits, b, tile0, tile1 int) {
+	tables, scale := t.block(l, b)
 
 	full := min(tile1, l.Rows/layout.TileRows) // tiles whose rows are all there
 	if full > tile0 && asmLUT(dst[tile0*layout.TileRows:full*layout.TileRows], w[l.Line(b, tile0):], tables, scale, t.form, b > 0) {

@@ -54,12 +54,9 @@ func (f *forward) prepare(w *matrix, t int, x, xs []float32) {
 	}
 }
 
-// Rounds of a product: tiles of 64 rows of a 1-bit matrix, or denseRows rows of another. A round's weights go through the first-level cache
-// once for all tokens.
+// Rounds of a product: tiles of 64 rows of a 1-bit matrix, or denseRows rows of another.
 const (
 	denseRows = 16
-	// tileRounds is how many tiles a round takes for several tokens: 24 KiB of weights at the widest block.
-	tileRounds = 2
 	// productGrain is about how many rounds each worker has of a product, so that the last ones end together.
 	productGrain = 16
 )
@@ -82,34 +79,30 @@ func (f *forward) multiply(w *pool.Worker, m *matrix, dst, sum [][]float32) {
 		}
 	}
 	rounds := (m.rows + unit - 1) / unit
-	w.For(rounds, max(2, rounds/(productGrain*f.m.opt.Threads)), func(lo, hi int) {
-		step := hi - lo
-		if T > 1 {
-			step = tileRounds
+	grain := max(2, rounds/(productGrain*f.m.opt.Threads)+1) &^ 1 // tiles go in pairs
+	w.For(rounds, grain, func(lo, hi int) {
+		r0, r1 := lo*unit, min(hi*unit, m.rows)
+		if m.dtype == memmap.B1 && f.m.opt.Precision != Exact {
+			neon.BitMatMul(dst, m.data, m.bits, f.lut[:T], lo, hi)
 		}
-		for ; lo < hi; lo += step {
-			r0, r1 := lo*unit, min(min(lo+step, hi)*unit, m.rows)
-			for t := range T {
-				f.rowsOf(m, t, dst[t], r0, r1)
-				if sum != nil {
-					neon.Add(sum[t][r0:r1], sum[t][r0:r1], dst[t][r0:r1])
-				}
+		for t := range T {
+			f.rowsOf(m, t, dst[t], r0, r1)
+			if sum != nil {
+				neon.Add(sum[t][r0:r1], sum[t][r0:r1], dst[t][r0:r1])
 			}
 		}
 	})
 }
 
-// rowsOf computes rows r0 to r1-1 of dst = W~ x for token t. For a 1-bit matrix r0 is a tile's first row, and r1 one's or the last.
+// rowsOf computes rows r0 to r1-1 of dst = W~ x for token t. For a 1-bit matrix r0 is a tile's first row, and r1 one's or the last; unless it is exact, its
+// +-1 product stands in dst already.
 func (f *forward) rowsOf(m *matrix, t int, dst []float32, r0, r1 int) {
 	exact := f.m.opt.Precision == Exact
 	x := f.x[t]
 	switch m.dtype {
 	case memmap.B1:
-		tile0, tile1 := r0/layout.TileRows, (r1+layout.TileRows-1)/layout.TileRows
 		if exact {
-			neon.BitMatVecExact(dst, m.data, m.bits, x, tile0, tile1)
-		} else {
-			neon.BitMatVec(dst, m.data, m.bits, f.lut[t], tile0, tile1)
+			neon.BitMatVecExact(dst, m.data, m.bits, x, r0/layout.TileRows, (r1+layout.TileRows-1)/layout.TileRows)
 		}
 		if m.quant == memmap.QuantColumn {
 			neon.AddScalar(dst[r0:r1], dst[r0:r1], f.add[t])
