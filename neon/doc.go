@@ -9,13 +9,19 @@
 // A reduction over a vector runs in 16 lanes: element i is added to lane i mod 16, in the order of i; then lane j takes lane j+8 (j < 8),
 // then j+4, j+2 and j+1. That is four NEON registers, two of AVX2, one of AVX-512.
 //
-// Two precisions multiply by 1-bit and 8-bit weights. The integer one (LUT16, Q14) rounds the inputs to 14 bits and adds
-// integers, which is exact, so that the order of its sums does not matter. The exact one adds float32 in a fixed order.
+// Products with 1-bit, 4-bit and 8-bit weights round the inputs to integers (LUT, Q14) and add integers, which is exact, so that the order of
+// these sums does not matter. Beside them there are exact forms that add float32 in a fixed order.
 //
 // A NaN in an input comes out as NaN wherever it has a part in a result; which NaN is not defined. An Inf comes out as Inf or NaN, except through Exp, which is clamped.
 //
+// # Kernels
+//
+// Beside the portable code there are sets of kernels in assembly: neon on arm64, which needs no more than ARMv8.0 and takes SDOT for 8-bit weights where the
+// CPU has it, avx2 and avx512 on amd64. The fastest that the CPU can run is chosen at start; the environment variable BIMAMBA_KERNEL, or [Use], names another.
+// The build tags purego and noasm leave them out. They are written by the programs in gen/amd64 and gen/arm64.
+//
 // # Threads and memory
 //
-// No kernel allocates, and none keeps what it is given. Those that write rows take a range of them, so that threads can share a product.
+// No kernel allocates, and none keeps what it is given but for [LUT.Measure]. Those that write rows take a range of them, so that threads can share a product.
 // Lengths are the caller's business: a slice that is too short panics.
 package neon

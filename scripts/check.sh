@@ -19,8 +19,11 @@ for arch in amd64 arm64; do
 	GOARCH=$arch go vet -tags purego ./neon/... ./edge/model
 done
 for dir in "${generators[@]}"; do (cd "$dir" && go vet ./...); done
-echo "check: staticcheck"
-$tool staticcheck ./...
+echo "check: staticcheck, amd64 and arm64"
+staticcheck=$($tool -n staticcheck) # built for this machine
+$staticcheck ./...
+GOARCH=arm64 $staticcheck ./neon/... ./edge/...
+for dir in "${generators[@]}"; do (cd "$dir" && $staticcheck ./...); done
 echo "check: go.mod is tidy"
 go mod tidy -diff
 for dir in "${generators[@]}"; do (cd "$dir" && go mod tidy -diff); done

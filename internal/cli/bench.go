@@ -55,7 +55,7 @@ BIMAMBA_KERNEL=portable|neon|avx2|avx512 in the environment chooses the kernels.
 	headFlag(c, &head)
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		file := size
+		var file string
 		if size != "" {
 			var err error
 			if file, err = e.synthModel(c, size, convert.Head(head)); err != nil {
