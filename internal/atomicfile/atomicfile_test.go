@@ -178,7 +178,11 @@ func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestDiskFull$")
 	cmd.Env = append(os.Environ(), "ATOMICFILE_FULL="+filepath.Join(dir, "f"))
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.ENOEXEC) {
+		t.Skip("emulated, on a kernel that does not start such programs: the child cannot run (the other architecture's test shows it)")
+	}
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if got := files(t, dir); got != "" {
