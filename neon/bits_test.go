@@ -175,3 +175,41 @@ func testBitMatMul(t *testing.T) {
 		}
 	}
 }
+
+func TestLongBlocks(t *testing.T) { eachKernel(t, testLongBlocks) }
+
+// testLongBlocks fills the 16-bit sums of the kernels beyond what they can hold, with the largest entries of both signs: around 256 lines kernels begin
+// to leave a unit to the portable code.
+func testLongBlocks(t *testing.T) {
+	for _, lines := range []int{248, 256, 264} {
+		l := layout.Bits{Rows: 128, Cols: 8 * lines, Kb: 8 * lines}
+		w, x := make([]byte, l.Bytes()), make([]float32, l.Cols)
+		for i := range w {
+			switch i % 64 % 4 {
+			case 0:
+				w[i] = 0xff
+			case 1:
+				w[i] = 0x0f
+			case 2:
+				w[i] = byte(i / 64)
+			}
+		}
+		for _, v := range []float32{1, -1} {
+			constant(v)(nil, x)
+			for _, form := range []Form{LUT16, LUT8} {
+				lut := newLUT(l.Cols, form)
+				lut.Build(x, l)
+				got, row := [][]float32{fresh(l.Rows), fresh(l.Rows)}, make([]float32, l.Cols)
+				BitMatMul(got, w, l, []*LUT{lut, lut}, 0, l.Tiles())
+				alone := fresh(l.Rows)
+				BitMatVec(alone, w, l, lut, 0, l.Tiles())
+				for _, g := range append(got, alone) {
+					compare(t, fmt.Sprintf("%d lines of %v, form %d", lines, v, form), g, func(r int) float32 {
+						l.UnpackRow(row, w, r)
+						return naiveLUTRow(row, x, l, form)
+					}, 0, l.Rows)
+				}
+			}
+		}
+	}
+}

@@ -23,5 +23,5 @@
 // # Threads and memory
 //
 // No kernel allocates, and none keeps what it is given but for [LUT.Measure]. Those that write rows take a range of them, so that threads can share a product.
-// Lengths are the caller's business: a slice that is too short panics.
+// Lengths are the caller's business: a slice whose capacity is too small panics.
 package neon

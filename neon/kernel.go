@@ -39,6 +39,7 @@ func Use(name string) error {
 		return fmt.Errorf("this program and this CPU have the kernels %s", strings.Join(all, ", "))
 	}
 	use(name)
+	chosenErr = nil
 	return nil
 }
 

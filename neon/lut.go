@@ -233,14 +233,14 @@ func BitMatVec(dst []float32, w []byte, l layout.Bits, t *LUT, tile0, tile1 int)
 
 // BitMatMul is BitMatVec for several tokens, to the bit: dst[i] is the product for t[i]. The weights of a few tiles go through it for all tokens before the next.
 func BitMatMul(dst [][]float32, w []byte, l layout.Bits, t []*LUT, tile0, tile1 int) {
-	const side = 2 // tiles that asmLUTPair takes side by side
 	if len(dst) == 1 {
 		BitMatVec(dst[0], w, l, t[0], tile0, tile1)
 		return
 	}
+	side := MinTiles()
 	for ; tile0 < tile1; tile0 += side {
 		end, i := min(tile0+side, tile1), 0
-		if end-tile0 == side && end*layout.TileRows <= l.Rows {
+		if end-tile0 == pairTiles && end*layout.TileRows <= l.Rows {
 			for i+1 < len(dst) && bitPair(dst[i], dst[i+1], w[:l.Bytes()], l, t[i], t[i+1], tile0, end) {
 				i += 2
 			}
@@ -249,6 +249,18 @@ func BitMatMul(dst [][]float32, w []byte, l layout.Bits, t []*LUT, tile0, tile1 
 			BitMatVec(dst[i], w, l, t[i], tile0, end)
 		}
 	}
+}
+
+// pairTiles is how many tiles asmLUTPair takes side by side.
+const pairTiles = 2
+
+// MinTiles is how many tiles of a product a call should get at least: a pair, which stays in the first-level cache for the tokens of a batch, or as many
+// as the portable code makes its sums for.
+func MinTiles() int {
+	if chosen == Portable {
+		return batchTiles
+	}
+	return pairTiles
 }
 
 // bitPair is BitMatVec for two tokens and whole tiles. It is false, and has done nothing, where no kernel does that.

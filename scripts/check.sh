@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Formatting, vet on both architectures, staticcheck, generated code, known vulnerabilities. Covers the modules of the generators, too.
+# Formatting, vet on both architectures, staticcheck, generated code, known vulnerabilities. Covers the modules of the generators and tools, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scripts/setup.sh
 root=$PWD
 tool="go tool -modfile=$root/tools/go.mod"
-generators=(neon/gen/amd64 neon/gen/arm64)
+modules=(neon/gen/amd64 neon/gen/arm64 tools)
 
 echo "check: gofmt"
 bad=$(gofmt -l $(git ls-files '*.go'))
@@ -18,15 +19,15 @@ for arch in amd64 arm64; do
 	GOARCH=$arch go vet -tags noasm ./neon/... ./edge/model
 	GOARCH=$arch go vet -tags purego ./neon/... ./edge/model
 done
-for dir in "${generators[@]}"; do (cd "$dir" && go vet ./...); done
+for dir in "${modules[@]}"; do (cd "$dir" && go vet ./...); done
 echo "check: staticcheck, amd64 and arm64"
 staticcheck=$($tool -n staticcheck) # built for this machine
 $staticcheck ./...
 GOARCH=arm64 $staticcheck ./neon/... ./edge/...
-for dir in "${generators[@]}"; do (cd "$dir" && $staticcheck ./...); done
+for dir in "${modules[@]}"; do (cd "$dir" && $staticcheck ./...); done
 echo "check: go.mod is tidy"
 go mod tidy -diff
-for dir in "${generators[@]}"; do (cd "$dir" && go mod tidy -diff); done
+for dir in "${modules[@]}"; do (cd "$dir" && go mod tidy -diff); done
 echo "check: generated code"
 generated() { sha256sum memmap/*_gen.go neon/*.s; }
 before=$(generated)

@@ -21,6 +21,9 @@ import (
 	"bimamba/neon/layout"
 )
 
+// Version changes with the numbers that New makes, and with what a converter makes of them.
+const Version = 1
+
 // shape is what a size stands for (arXiv 2411.11843, table 6, and the default model's).
 type shape struct {
 	dModel, nLayer, dState, vocab int

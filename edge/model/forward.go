@@ -13,7 +13,7 @@ import (
 //
 // All workers of the pool run the same code. A w.For is a loop whose rounds they share. Every number is computed by the same operations in the same
 // order whoever computes it, and whichever tokens stand beside it in the batch. Outside of loops the code reads only what
-// stays as it is, and T: a worker that comes late may do so while the next batch is made (see pool.Pool.Run).
+// stays as it is, T and want: a worker that comes late may do so while the next batch is made (see pool.Pool.Run).
 type forward struct {
 	m    *Model
 	mu   sync.Mutex   // held from borrow to the end of run

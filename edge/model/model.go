@@ -24,8 +24,8 @@ type Options struct {
 	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch
 }
 
-// DefaultBatch is as many tokens as share a pass over the weights unless Options say otherwise. The tables of so many tokens
-// still fit the second-level cache of the cores that this is for; weights then cost a token a thirty-second part of their bytes.
+// DefaultBatch is as many tokens as share a pass over the weights unless Options say otherwise: weights then cost a token a thirty-second part of their
+// bytes, and the tables of so many tokens (0.4 MB a column block of 1,536) about fill a second-level cache.
 const DefaultBatch = 32
 
 func (o *Options) fill() {

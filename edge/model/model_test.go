@@ -255,26 +255,29 @@ func TestNoAllocation(t *testing.T) {
 // TestFootprint compares what Open reserves with what its parts take: nothing is missing, nothing is left.
 func TestFootprint(t *testing.T) {
 	for _, dir := range []string{"bimamba", "mamba2-hf-groups"} {
-		m := openModel(t, testmodel.Convert(t, goldenDir(dir), convert.Options{}), Options{Sessions: 3})
-		f := m.Footprint()
-		if int64(len(m.arena)) != f.Arena() {
-			t.Errorf("%s: the arena has %d bytes, the footprint says %d", dir, len(m.arena), f.Arena())
-		}
-		rest := carver{m.arena}
-		for range m.layers {
-			rest.floats(int(m.h.NHeads))
-		}
-		for range 3 {
-			var s Session
-			s.init(m, &rest)
-		}
-		var w forward
-		w.init(m, &rest)
-		if len(rest.rest) != 0 {
-			t.Errorf("%s: %d bytes of the arena are for nothing", dir, len(rest.rest))
-		}
-		if f.File != m.blob.Size() {
-			t.Errorf("%s: the file has %d bytes, the footprint says %d", dir, m.blob.Size(), f.File)
+		blob := testmodel.Convert(t, goldenDir(dir), convert.Options{})
+		for _, opt := range []Options{{Sessions: 3}, {Precision: Exact, State: StateF32}, {Precision: Fast, Batch: 1, Sessions: 2}, {Batch: 7, State: StateF32}} {
+			m := openModel(t, blob, opt)
+			f := m.Footprint()
+			if int64(len(m.arena)) != f.Arena() {
+				t.Errorf("%s, %+v: the arena has %d bytes, the footprint says %d", dir, opt, len(m.arena), f.Arena())
+			}
+			rest := carver{m.arena}
+			for range m.layers {
+				rest.floats(int(m.h.NHeads))
+			}
+			for range m.sessions {
+				var s Session
+				s.init(m, &rest)
+			}
+			var w forward
+			w.init(m, &rest)
+			if len(rest.rest) != 0 {
+				t.Errorf("%s, %+v: %d bytes of the arena are for nothing", dir, opt, len(rest.rest))
+			}
+			if f.File != m.blob.Size() {
+				t.Errorf("%s: the file has %d bytes, the footprint says %d", dir, m.blob.Size(), f.File)
+			}
 		}
 	}
 }

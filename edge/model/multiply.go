@@ -80,6 +80,9 @@ func (f *forward) multiply(w *pool.Worker, m *matrix, dst, sum [][]float32) {
 	}
 	rounds := (m.rows + unit - 1) / unit
 	grain := max(2, rounds/(productGrain*f.m.opt.Threads)+1) &^ 1 // tiles go in pairs
+	if m.dtype == memmap.B1 {
+		grain = max(grain, neon.MinTiles())
+	}
 	w.For(rounds, grain, func(lo, hi int) {
 		r0, r1 := lo*unit, min(hi*unit, m.rows)
 		if m.dtype == memmap.B1 && f.m.opt.Precision != Exact {

@@ -83,7 +83,8 @@ type Row struct {
 }
 
 // Batch feeds rows, Options.Batch at the most, in one pass over the weights: several tokens of a session, in their order, or of several sessions.
-// The results are those of a Step for each, to the bit, and so are the errors.
+// The results are those of a Step for each, to the bit. A bad row is an error before anything is computed; after any other error all sessions
+// of the batch are in an unknown state: Reset them.
 func (m *Model) Batch(rows []Row) error {
 	if len(rows) > m.opt.Batch {
 		return fmt.Errorf("a batch of %d tokens: the model was opened for %d", len(rows), m.opt.Batch)

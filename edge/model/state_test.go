@@ -25,6 +25,9 @@ type decays struct {
 
 // watch counts during the Steps of m, which has one thread.
 func (d *decays) watch(m *Model) {
+	if m.opt.Threads != 1 {
+		panic("watch: the trace is for one thread")
+	}
 	d.above = make(map[[2]int]int)
 	m.forward.trace = func(layer int, _ []float32) {
 		if layer == 0 {

@@ -56,7 +56,7 @@ type RSS struct {
 	State  int64 `json:"state"`  // the arena: states and workspace
 	Heap   int64 `json:"heap"`   // of the Go runtime, stacks included
 	Total  int64 `json:"total"`
-	Peak   int64 `json:"peak"`
+	Peak   int64 `json:"peak"` // since the measurement began
 }
 
 // Report is what was measured. A rate of memory that means nothing is nil.
@@ -109,7 +109,8 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 	var prefill, decode []float64
 	var before, after runtime.MemStats
 	var mallocs uint64
-	for run := range opt.Runs + 1 { // the first one reads the file and warms up
+	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // forget the peak of what came before (proc(5)); where that is refused, it counts
+	for run := range opt.Runs + 1 {                       // the first one reads the file and warms up
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -123,6 +124,9 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 		runtime.ReadMemStats(&before)
 		var decoded time.Duration
 		for _, id := range ids[opt.Prefill:] {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			start := time.Now()
 			if err := s.Step(id, logits); err != nil {
 				return nil, err
@@ -170,7 +174,7 @@ func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 func rate(tokens int, perSecond []float64) Rate {
 	slices.Sort(perSecond)
 	n := len(perSecond)
-	return Rate{Tokens: tokens, PerSecond: perSecond[n/2], Min: perSecond[0], Max: perSecond[n-1]}
+	return Rate{Tokens: tokens, PerSecond: (perSecond[(n-1)/2] + perSecond[n/2]) / 2, Min: perSecond[0], Max: perSecond[n-1]}
 }
 
 // head is the element type of the head.
@@ -206,10 +210,10 @@ func inCache(r *Report) (bool, error) {
 	if r.Bytes.Total <= max(pool.LastCache(os.DirFS("/sys/devices/system/cpu")), int64(cpuid.CPU.Cache.L3)) {
 		return true, nil
 	}
-	if r.Bytes.Total >= pool.MaxProbe/2 {
+	if r.Bytes.Total >= pool.ProbeSize {
 		return false, nil
 	}
-	memory, err := pool.MemoryRate(r.Threads, pool.MaxProbe)
+	memory, err := pool.MemoryRate(r.Threads)
 	return r.Read > 1.5*memory, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"bimamba/convert"
 	"bimamba/convert/synth"
 	"bimamba/edge/engine"
+	"bimamba/edge/model"
 	"bimamba/internal/bench"
 )
 
@@ -30,7 +31,7 @@ read the same bytes between the runs, and which fraction of that the decoding re
 last cache is bound by arithmetic: it has no such fraction, but multiplications by weights per second.
 
 With --size a random model of that shape is measured: ` + strings.Join(synth.Sizes(), ", ") + `. It is made once and kept in the user's cache folder. Other engines' speeds at that shape are
-printed beside, scaled by the bandwidth of this run over that of the machine that they were measured on.
+printed beside; their decoding is scaled by the bandwidth of this run over that of the machine that they were measured on.
 
 BIMAMBA_KERNEL=portable|neon|avx2|avx512 in the environment chooses the kernels.`,
 		Example: "  bimamba bench default\n  bimamba bench --size 780M --threads 1\n  BIMAMBA_KERNEL=avx2 bimamba bench --size 780M --state f32 --json",
@@ -74,7 +75,10 @@ BIMAMBA_KERNEL=portable|neon|avx2|avx512 in the environment chooses the kernels.
 			if r.Model == "" {
 				r.Model = filepath.Base(file)
 			}
-			rivals := bench.Rivals(size, r.Threads, r.Read)
+			var rivals []bench.Rival
+			if like := r.Precision == model.LUT16.String() && !r.InCache; like {
+				rivals = bench.Rivals(size, r.Threads, r.Read)
+			}
 			if asJSON {
 				return writeJSON(e.stdout, struct {
 					*bench.Report
@@ -97,14 +101,18 @@ func (e *env) synthModel(c *cobra.Command, size string, head convert.Head) (stri
 	if err != nil {
 		return "", fmt.Errorf("--size: there is no folder to keep the model in: %w; make one with `bimamba synth` and name it", err)
 	}
-	path := filepath.Join(dir, "bimamba", fmt.Sprintf("synth-%s-%s-%s.bimamba", size, head, Version))
+	opt := synthOptions(size, 1, head)
+	if opt.Head == "" {
+		opt.Head = convert.HeadInt8
+	}
+	path := filepath.Join(dir, "bimamba", fmt.Sprintf("synth-%s-%s-v%d.bimamba", size, opt.Head, synth.Version))
 	if f, err := openBlob(path); err == nil {
 		return path, f.Close()
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	_, err = e.writeBlob(c.Context(), path, true, ck, synthOptions(size, 1, head))
+	_, err = e.writeBlob(c.Context(), path, true, ck, opt)
 	return path, err
 }
 
@@ -125,7 +133,7 @@ func printBench(out io.Writer, r *bench.Report, rivals []bench.Rival) error {
 	line("allocations", "%.2f a token", r.Allocs)
 	line("memory", "%s: mapped %s, state and workspace %s, heap %s; peak %s", mega(r.RSS.Total), mega(r.RSS.Mapped), mega(r.RSS.State), mega(r.RSS.Heap), mega(r.RSS.Peak))
 	for _, v := range rivals {
-		line(v.Engine, "%.1f tokens/s at %.1f GB/s; at this run's %.1f GB/s %.1f: we are %.1f times as fast", v.Decode, v.Bandwidth/1e9, r.Read/1e9, v.Scaled, r.Decode.PerSecond/v.Scaled)
+		line(v.Engine, "%.1f tokens/s at %.1f GB/s; at this run's %.1f GB/s %.1f: ratio %.1f", v.Decode, v.Bandwidth/1e9, r.Read/1e9, v.Scaled, r.Decode.PerSecond/v.Scaled)
 	}
 	return w.Flush()
 }

@@ -19,19 +19,20 @@ import (
 // Auto chooses a number of workers for work that goes through size bytes again and again.
 //
 // What fits the processor's last cache is bound by arithmetic: all cores of the fastest kind. Anything larger is bound by memory, which some cores
-// saturate: as many as still read faster together, measured on the spot (two of four on most boards). It takes some tenths of a second.
+// saturate: as many as still read faster together, measured on the spot (two of four on most boards). That takes some tenths of a second, a second on the
+// smallest boards. It is the number for decoding; prompts, which are bound by arithmetic, may gain from more.
 func Auto(size int64) int {
 	sys := os.DirFS("/sys/devices/system/cpu")
 	cores := Cores(sys)
 	if cores == 1 || size <= LastCache(sys) {
 		return cores
 	}
-	return saturating(cores, min(size, MaxProbe))
+	return saturating(cores, min(size, ProbeSize))
 }
 
 const (
-	// MaxProbe is as much memory as a measurement needs: more than the caches, a quarter of the smallest board's.
-	MaxProbe = 128 << 20
+	// ProbeSize is as much memory as a measurement needs: more than most caches, an eighth of the smallest board's.
+	ProbeSize = 64 << 20
 	// gain is by how much another core has to speed reading up to be worth its power.
 	gain = 1.06
 )
@@ -99,12 +100,14 @@ func number(sys fs.FS, name string) (int, bool) {
 
 // saturating is the least number of workers, up to cores, that read memory of size bytes about as fast as more do.
 func saturating(cores int, size int64) int {
+	mem, err := probe(size)
+	if err != nil {
+		return cores
+	}
+	defer unix.Munmap(mem)
 	best := 0.0
 	for n := 1; n <= cores; n++ {
-		rate, err := MemoryRate(n, size)
-		if err != nil {
-			return cores
-		}
+		rate := rateOf(n, mem)
 		if n > 1 && rate < gain*best {
 			return n - 1
 		}
@@ -113,19 +116,34 @@ func saturating(cores int, size int64) int {
 	return cores
 }
 
-// MemoryRate is how fast n workers read size bytes of fresh memory together, in bytes a second. It fails where there is not so much.
-func MemoryRate(n int, size int64) (float64, error) {
-	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+// MemoryRate is how fast n workers read ProbeSize bytes of fresh memory together, in bytes a second. It fails where there is not so much.
+func MemoryRate(n int) (float64, error) {
+	mem, err := probe(ProbeSize)
 	if err != nil {
-		return 0, fmt.Errorf("%d bytes to measure memory with: %w", size, err)
+		return 0, err
 	}
 	defer unix.Munmap(mem)
+	return rateOf(n, mem), nil
+}
+
+// rateOf is how fast n workers read memory of our own.
+func rateOf(n int, mem []byte) float64 {
+	p := New(n)
+	defer p.Close()
+	rate, _ := p.ReadRate(5, nil, mem) // it does not fail
+	return rate
+}
+
+// probe is fresh memory, each page of its own.
+func probe(size int64) ([]byte, error) {
+	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes to measure memory with: %w", size, err)
+	}
 	for i := 0; i < len(mem); i += unix.Getpagesize() {
 		mem[i] = 1 // else all pages are one page of zeros
 	}
-	p := New(n)
-	defer p.Close()
-	return p.ReadRate(5, nil, mem)
+	return mem, nil
 }
 
 // readPart is how much of the memory a round of ReadRate reads.
@@ -141,13 +159,13 @@ func (p *Pool) ReadRate(passes int, guard func(func() error) error, parts ...[]b
 	for _, b := range parts {
 		size += int64(len(b))
 	}
-	var sink [64]uint64
+	sink := make([]uint64, len(p.workers))
 	best := time.Duration(1<<63 - 1)
 	pass := func(w *Worker) error {
 		return guard(func() error {
 			for _, b := range parts {
 				w.For((len(b)+readPart-1)/readPart, 1, func(lo, hi int) {
-					sink[w.id%len(sink)] ^= neon.Read(b[lo*readPart : min(hi*readPart, len(b))])
+					sink[w.id] ^= neon.Read(b[lo*readPart : min(hi*readPart, len(b))])
 				})
 			}
 			return nil
@@ -160,6 +178,6 @@ func (p *Pool) ReadRate(passes int, guard func(func() error) error, parts ...[]b
 		}
 		best = min(best, time.Since(start))
 	}
-	runtime.KeepAlive(&sink)
+	runtime.KeepAlive(sink)
 	return float64(size) / best.Seconds(), nil
 }

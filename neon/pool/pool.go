@@ -96,8 +96,8 @@ func (p *Pool) Close() {
 // A worker that comes late, even after Run has returned, goes through fn and finds every loop done. So fn must do its work in loops; what it reads
 // outside of them, to come to the same loops as the others, must not change, or be atomic and change between Runs only.
 //
-// When fn fails or panics on one worker, the others leave fn at their next loop, and Run waits for that; a panic goes on in
-// the caller of Run. The pool stays usable.
+// When fn fails or panics in a loop on one worker, the others leave fn at their next loop, and Run waits for that; a panic goes on in
+// the caller of Run. The pool stays usable. fn must not fail outside of loops, end its goroutine, or call Run.
 func (p *Pool) Run(fn func(*Worker) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,6 +173,9 @@ func (w *Worker) run(fn func(*Worker) error) {
 		if r := recover(); r != nil && r != any(errBroken) {
 			w.thrown = r
 		}
+		if w.p.job.Load() != w.job { // late: there was nothing left that could fail
+			w.err = nil
+		}
 		if w.err != nil || w.thrown != nil {
 			w.p.failed.Store(true)
 			w.p.rouse()
@@ -189,15 +192,17 @@ func (w *Worker) For(n, grain int, fn func(lo, hi int)) {
 	}
 	p := w.p
 	workers := len(p.workers)
+	grain = max(grain, 1, n>>(roundBits-1))
 	if workers == 1 {
-		fn(0, n)
+		for lo := 0; lo < n; lo += grain {
+			fn(lo, min(lo+grain, n))
+		}
 		return
 	}
 	w.loop++
 	if p.job.Load() != w.job || p.done.Load() >= w.loop {
 		return
 	}
-	grain = max(grain, n>>(roundBits-1))
 	ran := 0
 	for k := range workers {
 		part := w.id + k

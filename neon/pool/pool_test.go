@@ -35,7 +35,7 @@ func TestFor(t *testing.T) {
 						if i > 0 && inside[i-1].Load() != int32((i-1)*7%len(rounds[i])) {
 							t.Errorf("%d workers: loop %d began before loop %d was done", workers, i, i-1)
 						}
-						if lo >= hi || hi > n || workers > 1 && hi-lo > grain {
+						if lo >= hi || hi > n || hi-lo > grain {
 							t.Errorf("a part from %d to %d of %d, grain %d", lo, hi, n, grain)
 						}
 						for r := lo; r < hi; r++ {
