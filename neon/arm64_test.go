@@ -5,8 +5,6 @@ package neon
 import (
 	"fmt"
 	"testing"
-
-	"bimamba/neon/layout"
 )
 
 // TestWithoutSDOT tests the form of the 8-bit kernel that a CPU with SDOT does not choose.

@@ -18,8 +18,8 @@ const (
 	nameAVX512 = "avx512"
 )
 
-// active tells whether any of them is in use, and whether it is the second.
-var active struct{ asm, avx512 bool }
+// active tells whether any of them is in use, whether it is the second, and whether this takes the forms with VNNI of those kernels that have one.
+var active struct{ asm, avx512, vnni bool }
 
 func asmKernels() (names []string) {
 	x := &cpu.X86
@@ -35,6 +35,7 @@ func asmKernels() (names []string) {
 
 func asmUse(name string) {
 	active.asm, active.avx512 = name != Portable, name == nameAVX512
+	active.vnni = active.avx512 && cpu.X86.HasAVX512VNNI
 }
 
 // rounds is how many of n elements the kernels do, which take 16 at a time.
@@ -122,6 +123,8 @@ func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool {
 	switch {
 	case !active.asm || q.n%64 != 0:
 		return false
+	case active.vnni:
+		int8VNNIAVX512(&dst[0], &w[0], &scale[0], &q.q[0], len(dst), q.n, q.scale)
 	case active.avx512:
 		int8AVX512(&dst[0], &w[0], &scale[0], &q.q[0], len(dst), q.n, q.scale)
 	default:
@@ -130,11 +133,22 @@ func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool {
 	return true
 }
 
-// int4Cols is the most columns that the 4-bit kernels take: what they need of the Q14, arranged for them, is on the stack.
+func asmI4(dst []float32, w, scale []byte, q *Q14) bool {
+	if !active.asm || q.n%64 != 0 {
+		return false
+	}
+	if !active.vnni {
+		return arrangedI4(dst, w, scale, q)
+	}
+	int4VNNIAVX512(&dst[0], &w[0], &scale[0], &q.hi[0], &q.lo[0], &q.shift[0], len(dst), q.n, q.scale)
+	return true
+}
+
+// int4Cols is the most columns that the 4-bit kernels without VNNI take: what they need of the Q14, arranged for them, is on the stack.
 const int4Cols = 4096
 
-func asmI4(dst []float32, w, scale []byte, q *Q14) bool {
-	if !active.asm || q.n%64 != 0 || q.n > int4Cols {
+func arrangedI4(dst []float32, w, scale []byte, q *Q14) bool {
+	if q.n > int4Cols {
 		return false
 	}
 	var room [3*int4Cols + 64]byte
@@ -399,6 +413,9 @@ func int8AVX2(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s fl
 //go:noescape
 func int8AVX512(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s float32)
 
+//go:noescape
+func int8VNNIAVX512(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s float32)
+
 // dst is (rows), w (rows, n/2), scale (rows, n/32), hi and lo (n), shift (n/4), scratch (3*n), n a multiple of 64 (AVX2) or 128 (AVX-512); s is the scale of q.
 //
 //go:noescape
@@ -406,6 +423,11 @@ func int4AVX2(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, scratch 
 
 //go:noescape
 func int4AVX512(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, scratch *byte, rows, n int, s float32)
+
+// dst is (rows), w (rows, n/2), scale (rows, n/32), hi and lo (n), shift (n/4), n a multiple of 64; s is the scale of q.
+//
+//go:noescape
+func int4VNNIAVX512(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, rows, n int, s float32)
 
 // dst is (rows), w (rows, n), x (n), n a multiple of 16.
 //

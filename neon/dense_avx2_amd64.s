@@ -22,8 +22,7 @@ row1:
 	XORQ  DI, DI
 
 loop2:
-	PREFETCHT0   64(CX)(DI*4)
-	PREFETCHT1   12288(CX)(DI*4)
+	PREFETCHT0   256(CX)(DI*4)
 	VMOVUPS      (CX)(DI*4), Y2
 	VMULPS       (DX)(DI*4), Y2, Y2
 	VADDPS       Y2, Y0, Y0
@@ -63,8 +62,7 @@ row3:
 	XORQ  DI, DI
 
 loop4:
-	PREFETCHT0   64(CX)(DI*2)
-	PREFETCHT1   12288(CX)(DI*2)
+	PREFETCHT0   256(CX)(DI*2)
 	VCVTPH2PS    (CX)(DI*2), Y2
 	VMULPS       (DX)(DI*4), Y2, Y2
 	VADDPS       Y2, Y0, Y0
@@ -104,8 +102,7 @@ row5:
 	XORQ  DI, DI
 
 loop6:
-	PREFETCHT0   64(CX)(DI*2)
-	PREFETCHT1   12288(CX)(DI*2)
+	PREFETCHT0   256(CX)(DI*2)
 	VPMOVZXWD    (CX)(DI*2), Y2
 	VPSLLD       $0x10, Y2, Y2
 	VMULPS       (DX)(DI*4), Y2, Y2

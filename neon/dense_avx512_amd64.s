@@ -21,8 +21,7 @@ row1:
 	XORQ   DI, DI
 
 loop2:
-	PREFETCHT0    64(CX)(DI*4)
-	PREFETCHT1    12288(CX)(DI*4)
+	PREFETCHT0    256(CX)(DI*4)
 	VMOVUPS       (CX)(DI*4), Z1
 	VMULPS        (DX)(DI*4), Z1, Z1
 	VADDPS        Z1, Z0, Z0
@@ -59,8 +58,7 @@ row3:
 	XORQ   DI, DI
 
 loop4:
-	PREFETCHT0    64(CX)(DI*2)
-	PREFETCHT1    12288(CX)(DI*2)
+	PREFETCHT0    256(CX)(DI*2)
 	VCVTPH2PS     (CX)(DI*2), Z1
 	VMULPS        (DX)(DI*4), Z1, Z1
 	VADDPS        Z1, Z0, Z0
@@ -97,8 +95,7 @@ row5:
 	XORQ   DI, DI
 
 loop6:
-	PREFETCHT0    64(CX)(DI*2)
-	PREFETCHT1    12288(CX)(DI*2)
+	PREFETCHT0    256(CX)(DI*2)
 	VPMOVZXWD     (CX)(DI*2), Z1
 	VPSLLD        $0x10, Z1, Z1
 	VMULPS        (DX)(DI*4), Z1, Z1

@@ -75,8 +75,7 @@ row2:
 	MOVQ  AX, R9
 
 round3:
-	PREFETCHT0   64(DX)
-	PREFETCHT1   12288(DX)
+	PREFETCHT0   256(DX)
 	VMOVUPS      (DX), Y5
 	VPSRLW       $0x04, Y5, Y6
 	VPAND        Y1, Y5, Y5

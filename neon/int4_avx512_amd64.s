@@ -101,8 +101,7 @@ row2:
 	MOVQ   AX, R9
 
 round3:
-	PREFETCHT0    64(DX)
-	PREFETCHT1    12288(DX)
+	PREFETCHT0    256(DX)
 	VMOVUPS       (DX), Z6
 	VPSRLW        $0x04, Z6, Z7
 	VPANDD        Z1, Z6, Z6

@@ -28,8 +28,7 @@ row1:
 	XORQ   R8, R8
 
 loop2:
-	PREFETCHT0    64(CX)(R8*1)
-	PREFETCHT1    12288(CX)(R8*1)
+	PREFETCHT0    256(CX)(R8*1)
 	VPMOVSXBW     (CX)(R8*1), Z2
 	VPMADDWD      (BX)(R8*2), Z2, Z2
 	VPADDD        Z2, Z0, Z0

@@ -27,7 +27,7 @@ func dots(a *asm, name string, size int, decode func(m Mem, v vec)) {
 	acc := a.vecs(a.parts())
 	a.zero(acc...)
 	a.over(n, 16, func(i gp) {
-		a.ahead(at(w, i, size, 0))
+		a.ahead(at(w, i, size, 0), false)
 		for p, s := range acc {
 			v := a.vec()
 			decode(at(w, i, size, p*a.width()*size/4), v)

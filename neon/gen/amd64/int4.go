@@ -39,7 +39,7 @@ func int4s(a *asm) {
 	a.MOVQ(scratch, in)
 	a.MOVQ(n, left)
 	a.Label(round)
-	a.ahead(Mem{Base: w})
+	a.ahead(Mem{Base: w}, false)
 	x, y := a.load(Mem{Base: w}), a.vec()
 	a.VPSRLW(Imm(4), x, y)
 	a.and(fifteen, x, x)
@@ -132,4 +132,116 @@ func arrange(a *asm, n gp) {
 	a.ADDQ(num(6*a.width()), out)
 	a.SUBQ(num(2*a.width()), left)
 	a.JNZ(LabelRef(loop))
+}
+
+const aboutInt4VNNI = `
+Rows of 4-bit weights, 0 to 15 for -8 to 7, times a Q14, one after the other as they lie in memory. A step is two groups of 32 weights, which fill
+the 16 lanes in their order; a round is eight steps, whose 16 scales are one vector. What is left of a row behind the last round goes by steps.
+
+	w         byte j of a group has weights 2j and 2j+1: in words b | b<<4 the low halves of the bytes are the weights in their order
+	h         w*hi: 16 bits are enough
+	numbers   w*lo + 128*h + shift    lane i: weights 4i to 4i+3 of the even group, lane 8+i: those of the odd one
+
+A step takes 10 operations. Four of them go side by side, so that operations wait less for one another: from the cache 6% faster than one by one.
+`
+
+func int4VNNI(a *asm) {
+	a.begin("int4VNNI", "func(dst *float32, w, scale *byte, hi, lo *int8, shift *int32, rows, n int, s float32)")
+	dst, w, scale, hi, lo, shift, rows, n := a.arg("dst"), a.arg("w"), a.arg("scale"), a.arg("hi"), a.arg("lo"), a.arg("shift"), a.arg("rows"), a.arg("n")
+	const steps, abreast = 8, 4
+	low, weight, spread := a.bits(0x0f0f0f0f), a.bits(128), a.vecs(steps) // spread: the scales of each step, to the lanes
+	for i := range spread {
+		x, y := byte(2*i), byte(2*i+1)
+		a.VPMOVZXBD(a.table(x, x, x, x, x, x, x, x, y, y, y, y, y, y, y, y), spread[i])
+	}
+	two := a.YMM() // the same for two scales as they are
+	a.VMOVUPS(a.table(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3), two)
+
+	acc, i, whole := a.vec(), a.GP64(), a.GP64()
+	// add does n steps from the k-th on. scaled multiplies the terms of one.
+	add := func(k, n int, scaled func(k int, terms vec)) {
+		v, h, terms := a.vecs(n), a.vecs(n), a.vecs(n)
+		for j := range n {
+			a.VPMOVZXBW(Mem{Base: w, Disp: 32 * (k + j)}, v[j])
+		}
+		for j := range n {
+			a.VPSLLW(Imm(4), v[j], h[j])
+		}
+		for j := range n {
+			a.VPTERNLOGD(Imm(0xa8), low, h[j], v[j]) // (v | h) & low
+		}
+		for j := range n {
+			a.zero(h[j])
+			a.VPDPBUSD(at(hi, i, 1, 64*(k+j)), v[j], h[j])
+		}
+		for j := range n {
+			a.VMOVDQU32(at(shift, i, 1, 64*(k+j)), terms[j])
+			a.VPDPBUSD(at(lo, i, 1, 64*(k+j)), v[j], terms[j])
+		}
+		for j := range n {
+			a.VPDPWSSD(weight, h[j], terms[j])
+		}
+		for j := range n {
+			a.VCVTDQ2PS(terms[j], terms[j])
+		}
+		for j := range n {
+			scaled(k+j, terms[j])
+		}
+		for j := range n {
+			a.VADDPS(terms[j], acc, acc)
+		}
+	}
+	next := func(steps int) {
+		a.ADDQ(num(32*steps), w)
+		a.ADDQ(num(4*steps), scale)
+		a.ADDQ(num(64*steps), i)
+	}
+	row, round, rest, sum := a.label("row"), a.label("round"), a.label("rest"), a.label("sum")
+	a.MOVQ(n, whole)
+	a.ANDQ(I32(-64*steps), whole)
+	a.Label(row)
+	a.zero(acc)
+	a.XORQ(i, i)
+	a.TESTQ(whole, whole)
+	a.JZ(LabelRef(rest))
+
+	a.Label(round)
+	scales := a.vec()
+	a.VCVTPH2PS(Mem{Base: scale}, scales)
+	for k := 0; k < steps; k += abreast {
+		for j := 0; j < abreast; j += 2 {
+			a.ahead(Mem{Base: w, Disp: 32 * (k + j)}, false)
+		}
+		add(k, abreast, func(k int, terms vec) {
+			s := a.vec()
+			a.VPERMPS(scales, spread[k], s)
+			a.VMULPS(s, terms, terms)
+		})
+	}
+	next(steps)
+	a.CMPQ(i, whole)
+	a.JLT(LabelRef(round))
+	a.CMPQ(i, n)
+	a.JGE(LabelRef(sum))
+
+	a.Label(rest)
+	add(0, 1, func(_ int, terms vec) {
+		s := a.vec()
+		a.VPBROADCASTD(Mem{Base: scale}, s.AsY())
+		a.VPSHUFB(two, s.AsY(), s.AsY())
+		a.VCVTPH2PS(s.AsY(), s)
+		a.VMULPS(s, terms, terms)
+	})
+	next(1)
+	a.CMPQ(i, n)
+	a.JLT(LabelRef(rest))
+
+	a.Label(sum)
+	total := a.reduce([]vec{acc}).AsX()
+	a.VMULSS(a.argAddr("s"), total, total)
+	a.VMOVSS(total, Mem{Base: dst})
+	a.ADDQ(Imm(4), dst)
+	a.DECQ(rows)
+	a.JNZ(LabelRef(row))
+	a.end()
 }

@@ -14,19 +14,35 @@ Rows of signed bytes times a Q14, one after the other as they lie in memory. 64 
 A round takes 6 operations with AVX-512, 12 with AVX2. The lanes' sum is made in 64 bits and rounded once.
 `
 
-func int8s(a *asm) {
-	a.begin("int8", "func(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s float32)")
+const aboutInt8VNNI = `
+Rows of signed bytes times a Q14, one after the other as they lie in memory: as with AVX-512 alone, but that the pairs of products are added up where
+they are made.
+
+	w       64 bytes of a row
+	q       64 words
+	lanes   32 sums of 32 bits
+
+A round takes 4 operations. The lanes' sum is made in 64 bits and rounded once.
+`
+
+func int8s(a *asm, name string, vnni bool) {
+	a.begin(name, "func(dst *float32, w *byte, scale *float32, q *int16, rows, n int, s float32)")
 	dst, w, scale, q, rows, n := a.arg("dst"), a.arg("w"), a.arg("scale"), a.arg("q"), a.arg("rows"), a.arg("n")
 	row := a.label("row")
 	a.Label(row)
 	acc := a.vecs(2 * a.parts())
 	a.zero(acc...)
 	a.over(n, 64, func(i gp) {
-		a.ahead(at(w, i, 1, 0))
+		a.ahead(at(w, i, 1, 0), false)
 		for j, s := range acc {
 			v := a.vec()
 			a.VPMOVSXBW(at(w, i, 1, j*a.width()/2), v)
-			a.VPMADDWD(at(q, i, 2, j*a.width()), v, v)
+			part := at(q, i, 2, j*a.width())
+			if vnni {
+				a.VPDPWSSD(part, v, s)
+				continue
+			}
+			a.VPMADDWD(part, v, v)
 			a.VPADDD(v, s, s)
 		}
 	})

@@ -81,7 +81,7 @@ func (l *lut) tile() {
 	l.SHLQ(Imm(uint64(7*l.halves)), bias) // two entries a line, of 64 or 8192 too much each
 
 	l.Label(lines)
-	l.ahead(Mem{Base: l.w})
+	l.ahead(Mem{Base: l.w}, true)
 	table := l.vecs(2 * l.halves)
 	for i, t := range table {
 		if l.wide {

@@ -1,4 +1,5 @@
-// This program writes the assembly of package neon for amd64: a file for each kind of kernel and each set of them, AVX2 and AVX-512.
+// This program writes the assembly of package neon for amd64: a file for each kind of kernel and each set of them, AVX2 and AVX-512, and for those
+// kernels that have a form with VNNI beside that of AVX-512.
 package main
 
 import (
@@ -14,11 +15,14 @@ import (
 	"github.com/mmcloughlin/avo/printer"
 )
 
-// files are the kinds of kernels. about draws the data and counts what a kernel costs; it goes to the head of the file.
-var files = []struct {
+// A file is a kind of kernels. about draws the data and counts what a kernel costs; it goes to the head of the file.
+type file struct {
 	name, about string
 	make        func(a *asm)
-}{
+}
+
+// files are there with AVX2 and with AVX-512.
+var files = []file{
 	{"read", aboutRead, read},
 	{"lut16", aboutLUT16, func(a *asm) { luts(a, "lut16", 2) }},
 	{"lut8", aboutLUT8, func(a *asm) { luts(a, "lut8", 1) }},
@@ -26,7 +30,7 @@ var files = []struct {
 	{"lut8pair", aboutPair, func(a *asm) { pair(a, "lut8Pair", 1) }},
 	{"tables", aboutTables, tables},
 	{"quantize", aboutQuantize, quantize},
-	{"int8", aboutInt8, int8s},
+	{"int8", aboutInt8, func(a *asm) { int8s(a, "int8", false) }},
 	{"int4", aboutInt4, int4s},
 	{"dense", aboutDense, dense},
 	{"vector", aboutVector, vectors},
@@ -34,26 +38,31 @@ var files = []struct {
 	{"state", aboutState, states},
 }
 
+// vnni are those with VNNI beside AVX-512.
+var vnni = []file{
+	{"int8", aboutInt8VNNI, func(a *asm) { int8s(a, "int8VNNI", true) }},
+	{"int4", aboutInt4VNNI, int4VNNI},
+}
+
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
 		log.Fatal("usage: amd64 folder") // avo has taken the flags
 	}
-	out := os.Args[1]
-	for _, f := range files {
-		for _, wide := range []bool{false, true} {
-			if !wide && strings.HasSuffix(f.name, "pair") { // 16 registers do not hold the sums
+	for _, set := range []struct {
+		name  string
+		wide  bool
+		files []file
+	}{{"avx2", false, files}, {"avx512", true, files}, {"vnni", true, vnni}} {
+		for _, f := range set.files {
+			if !set.wide && strings.HasSuffix(f.name, "pair") { // 16 registers do not hold the sums
 				continue
 			}
-			set := "avx2"
-			if wide {
-				set = "avx512"
-			}
-			text, err := generate(f.make, f.about, wide)
+			text, err := generate(f.make, f.about, set.wide)
 			if err != nil {
-				log.Fatalf("%s, %s: %v", f.name, set, err)
+				log.Fatalf("%s, %s: %v", f.name, set.name, err)
 			}
-			if err := os.WriteFile(filepath.Join(out, f.name+"_"+set+"_amd64.s"), text, 0o666); err != nil {
+			if err := os.WriteFile(filepath.Join(os.Args[1], f.name+"_"+set.name+"_amd64.s"), text, 0o666); err != nil {
 				log.Fatal(err)
 			}
 		}
