@@ -92,6 +92,9 @@ func (m *Model) run(rows []Row) error {
 	}
 	f.t.Store(int64(len(rows)))
 	f.want.Store(int64(want))
+	if len(rows) == 1 {
+		return m.pool.RunOn(m.opt.Decode, f.guarded)
+	}
 	return m.pool.Run(f.guarded)
 }
 

@@ -21,6 +21,7 @@ type Options struct {
 	State     State
 	Sessions  int // how many sequences there can be at a time; 0 means 1
 	Threads   int // workers of the forward pass; 0 means 1
+	Decode    int // how many of them decode, a token at a time, which is bound by memory; 0 means all
 	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch
 }
 
@@ -30,6 +31,10 @@ const DefaultBatch = 32
 
 func (o *Options) fill() {
 	o.Sessions, o.Threads = max(o.Sessions, 1), max(o.Threads, 1)
+	if o.Decode <= 0 {
+		o.Decode = o.Threads
+	}
+	o.Decode = min(o.Decode, o.Threads)
 	if o.Batch <= 0 {
 		o.Batch = DefaultBatch
 	}
@@ -175,7 +180,7 @@ func (m *Model) Options() Options { return m.opt }
 // Footprint is the memory of the model as opened.
 func (m *Model) Footprint() Footprint { return m.footprint }
 
-// ReadRate is how fast the model's threads read what a token reads of it, session 0's state included, in bytes a second: the fastest of some passes.
+// ReadRate is how fast the threads that decode read what a token reads of it, session 0's state included, in bytes a second: the fastest of some passes.
 func (m *Model) ReadRate(passes int) (float64, error) {
 	parts := [][]byte{m.sessions[0].ssm, floatBytes(m.sessions[0].conv), m.head.data}
 	for i := range m.layers {
@@ -184,7 +189,7 @@ func (m *Model) ReadRate(passes int) (float64, error) {
 	}
 	m.forward.mu.Lock()
 	defer m.forward.mu.Unlock()
-	return m.pool.ReadRate(passes, m.blob.Guard, parts...)
+	return m.pool.ReadRate(m.opt.Decode, passes, m.blob.Guard, parts...)
 }
 
 // floatBytes is the memory of x.

@@ -100,7 +100,7 @@ func TestDeterminism(t *testing.T) {
 		blob := testmodel.Convert(t, goldenDir(c.dir), c.opt)
 		t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", c.dir, c.opt.Head, c.opt.Proj, c.p, c.s), func(t *testing.T) {
 			eachKernel(t, func(t *testing.T) {
-				for _, how := range []Options{{Threads: 1}, {Threads: 2}, {Threads: 3, Batch: 5}, {Threads: 4, Batch: 16}} {
+				for _, how := range []Options{{Threads: 1}, {Threads: 2}, {Threads: 3, Decode: 2, Batch: 5}, {Threads: 4, Batch: 16}} {
 					how.Precision, how.State = c.p, c.s
 					m := openModel(t, blob, how)
 					s := m.Session(0)
@@ -140,7 +140,7 @@ func runBatches(t testing.TB, s *Session, ids []uint32, n int) []float32 {
 
 // TestPrefill gives the bits of step by step, wherever the tokens are cut.
 func TestPrefill(t *testing.T) {
-	m := openModel(t, testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{}), Options{Sessions: 2, Threads: 2, Batch: 7})
+	m := openModel(t, testmodel.Convert(t, goldenDir("bimamba-row"), convert.Options{}), Options{Sessions: 2, Threads: 3, Decode: 2, Batch: 7})
 	ids := sequence(17, int(m.h.VocabSize))
 	a, b := m.Session(0), m.Session(1)
 	steps := run(t, a, ids)

@@ -13,10 +13,13 @@ type inputs struct {
 	add []float32   // (T), what the shifts of a 1-bit matrix come to
 	lut []*neon.LUT
 	q14 []*neon.Q14
+
+	minTiles int // of a round of a 1-bit product
 }
 
 func (in *inputs) init(m *Model, arena *carver) {
 	batch, wide := m.opt.Batch, maxCols(&m.h)
+	in.minTiles = neon.MinTiles()
 	in.x, in.add = make([][]float32, batch), make([]float32, batch)
 	in.lut, in.q14 = make([]*neon.LUT, batch), make([]*neon.Q14, batch)
 	if m.opt.Precision == Exact {
@@ -81,7 +84,7 @@ func (f *forward) multiply(w *pool.Worker, m *matrix, dst, sum [][]float32) {
 	rounds := (m.rows + unit - 1) / unit
 	grain := max(2, rounds/(productGrain*f.m.opt.Threads)+1) &^ 1 // tiles go in pairs
 	if m.dtype == memmap.B1 {
-		grain = max(grain, neon.MinTiles())
+		grain = max(grain, f.minTiles)
 	}
 	w.For(rounds, grain, func(lo, hi int) {
 		r0, r1 := lo*unit, min(hi*unit, m.rows)

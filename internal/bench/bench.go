@@ -64,7 +64,8 @@ type Report struct {
 	Model     string   `json:"model"`
 	Kernel    string   `json:"kernel"`
 	CPU       string   `json:"cpu"`
-	Threads   int      `json:"threads"`
+	Threads   int      `json:"threads"` // that decode
+	All       int      `json:"prefill_threads"`
 	Precision string   `json:"precision"`
 	State     string   `json:"state"`
 	Head      string   `json:"head"`
@@ -95,7 +96,7 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 	mo, fp, man := m.Options(), m.Footprint(), m.Blob().Manifest()
 	traffic := fp.Traffic()
 	r := &Report{
-		Model: man.Name, Kernel: kernel, CPU: cpuid.CPU.BrandName, Threads: mo.Threads, Precision: mo.Precision.String(), State: mo.State.String(), Head: head(man), Runs: opt.Runs,
+		Model: man.Name, Kernel: kernel, CPU: cpuid.CPU.BrandName, Threads: mo.Decode, All: mo.Threads, Precision: mo.Precision.String(), State: mo.State.String(), Head: head(man), Runs: opt.Runs,
 		Bytes: Bytes{traffic.Weights, traffic.Head, traffic.State, traffic.Conv, traffic.Total()},
 	}
 	s := m.Session(0)

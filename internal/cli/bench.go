@@ -120,7 +120,7 @@ func printBench(out io.Writer, r *bench.Report, rivals []bench.Rival) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, a ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, a...)) }
 	line("model", "%s, head %s, state %s, precision %s", r.Model, r.Head, r.State, r.Precision)
-	line("machine", "%s, kernels %s, threads %d", r.CPU, r.Kernel, r.Threads)
+	line("machine", "%s, kernels %s, threads %d for prefill, %d for decode", r.CPU, r.Kernel, r.All, r.Threads)
 	line("prefill", "%d tokens, %.1f tokens/s (%.1f to %.1f)", r.Prefill.Tokens, r.Prefill.PerSecond, r.Prefill.Min, r.Prefill.Max)
 	line("decode", "%d tokens, %.1f tokens/s (%.1f to %.1f), a token %.2f ms, 95 %% within %.2f ms", r.Decode.Tokens, r.Decode.PerSecond, r.Decode.Min, r.Decode.Max, r.Decode.P50, r.Decode.P95)
 	line("bytes a token", "%s: weights %s, head %s, state %s, convolution %s", mega(r.Bytes.Total), mega(r.Bytes.Weights), mega(r.Bytes.Head), mega(r.Bytes.State), mega(r.Bytes.Conv))

@@ -78,7 +78,7 @@ func addModelFlags(c *cobra.Command) *modelFlags {
 	f := c.Flags()
 	f.StringVar(&m.precision, "precision", model.LUT16.String(), "arithmetic of the matrices: lut16 (exact integer sums), exact (float32 sums) or fast (coarser inputs)")
 	f.StringVar(&m.state, "state", model.StateF16.String(), "how recurrent states are stored: f16 or f32")
-	f.StringVar(&m.threads, "threads", "auto", "threads of the forward pass: a number, or auto for as many as make it faster; answers do not depend on it")
+	f.StringVar(&m.threads, "threads", "auto", "threads: a number, or auto for all fast cores, of which as many decode as it takes to read memory at its full speed; answers do not depend on it")
 	return m
 }
 
@@ -93,7 +93,8 @@ func (m *modelFlags) options(f *memmap.File, sessions int) (opt model.Options, e
 	}
 	if m.threads == "auto" {
 		fp := model.NewFootprint(f.Manifest(), opt)
-		opt.Threads = pool.Auto(fp.Traffic().Total())
+		opt.Threads = pool.AllCores()
+		opt.Decode = pool.Auto(opt.Threads, fp.Traffic().Total())
 		return opt, nil
 	}
 	if opt.Threads, err = strconv.Atoi(m.threads); err != nil || opt.Threads < 1 || opt.Threads > maxThreads {

@@ -16,14 +16,13 @@ import (
 	"bimamba/neon"
 )
 
-// Auto chooses a number of workers for work that goes through size bytes again and again.
+// Auto chooses how many of cores workers to take for work that goes through size bytes again and again.
 //
 // What fits the processor's last cache is bound by arithmetic: all cores of the fastest kind. Anything larger is bound by memory, which some cores
 // saturate: as many as still read faster together, measured on the spot (two of four on most boards). That takes some tenths of a second, a second on the
-// smallest boards. It is the number for decoding; prompts, which are bound by arithmetic, may gain from more.
-func Auto(size int64) int {
+// smallest boards.
+func Auto(cores int, size int64) int {
 	sys := os.DirFS("/sys/devices/system/cpu")
-	cores := Cores(sys)
 	if cores == 1 || size <= LastCache(sys) {
 		return cores
 	}
@@ -36,6 +35,9 @@ const (
 	// gain is by how much another core has to speed reading up to be worth its power.
 	gain = 1.06
 )
+
+// AllCores is Cores of this machine.
+func AllCores() int { return Cores(os.DirFS("/sys/devices/system/cpu")) }
 
 // Cores is the number of cores that this process may use at once and that are as fast as the fastest of them.
 // sys is /sys/devices/system/cpu: where cores differ, cpuN/cpu_capacity tells.
@@ -130,7 +132,7 @@ func MemoryRate(n int) (float64, error) {
 func rateOf(n int, mem []byte) float64 {
 	p := New(n)
 	defer p.Close()
-	rate, _ := p.ReadRate(5, nil, mem) // it does not fail
+	rate, _ := p.ReadRate(n, 5, nil, mem) // it does not fail
 	return rate
 }
 
@@ -149,9 +151,9 @@ func probe(size int64) ([]byte, error) {
 // readPart is how much of the memory a round of ReadRate reads.
 const readPart = 1 << 18
 
-// ReadRate is how fast the workers read parts of memory together, each once, front to back, in bytes a second: the fastest of some passes.
+// ReadRate is how fast the first width workers read parts of memory together, each once, front to back, in bytes a second: the fastest of some passes.
 // guard, unless it is nil, runs what touches the parts on each worker, and makes errors of page faults.
-func (p *Pool) ReadRate(passes int, guard func(func() error) error, parts ...[]byte) (float64, error) {
+func (p *Pool) ReadRate(width, passes int, guard func(func() error) error, parts ...[]byte) (float64, error) {
 	if guard == nil {
 		guard = func(fn func() error) error { return fn() }
 	}
@@ -173,7 +175,7 @@ func (p *Pool) ReadRate(passes int, guard func(func() error) error, parts ...[]b
 	}
 	for range passes {
 		start := time.Now()
-		if err := p.Run(pass); err != nil {
+		if err := p.RunOn(width, pass); err != nil {
 			return 0, err
 		}
 		best = min(best, time.Since(start))

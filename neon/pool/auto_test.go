@@ -59,7 +59,7 @@ func TestCores(t *testing.T) {
 
 func TestAuto(t *testing.T) {
 	for _, size := range []int64{1, 1 << 40} {
-		if n := Auto(size); n < 1 || n > runtime.NumCPU() {
+		if n := Auto(AllCores(), size); n < 1 || n > runtime.NumCPU() {
 			t.Errorf("%d bytes: %d workers", size, n)
 		}
 	}
@@ -67,10 +67,10 @@ func TestAuto(t *testing.T) {
 
 func TestReadRate(t *testing.T) {
 	p := newPool(t, 2)
-	if r, err := p.ReadRate(2, nil, make([]byte, 3*readPart+5), make([]byte, 7)); !(r > 0) || err != nil {
+	if r, err := p.ReadRate(2, 2, nil, make([]byte, 3*readPart+5), make([]byte, 7)); !(r > 0) || err != nil {
 		t.Errorf("%v bytes a second, %v", r, err)
 	}
-	if _, err := p.ReadRate(2, func(func() error) error { return errTest }, make([]byte, 7)); err != errTest {
+	if _, err := p.ReadRate(2, 2, func(func() error) error { return errTest }, make([]byte, 7)); err != errTest {
 		t.Errorf("a guard that fails gave %v", err)
 	}
 }

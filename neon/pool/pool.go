@@ -33,20 +33,19 @@ type Pool struct {
 	ended   counter   // rounds that have ended of the loop that is under way
 	done    counter   // the last loop that has ended
 
-	job    counter // the Run that is under way, 0 for none
-	base   counter // the loop before its first one
+	job    counter      // the Run that is under way, 0 for none
+	base   uint64       // the loop before its first one
+	width  atomic.Int64 // how many workers have a part in it
 	runs   uint64
 	fn     func(*Worker) error
-	enters atomic.Int32 // workers that are looking at job, base and fn
+	enters atomic.Int32 // workers that are looking at job, base, width and fn
 	inside atomic.Int32 // workers in fn, the first one not counted
 	failed atomic.Bool
 	quit   atomic.Bool
 
-	mu     sync.Mutex // one Run at a time
-	asleep atomic.Int32
-	sleep  sync.Mutex
-	wake   sync.Cond
-	gone   sync.WaitGroup
+	mu   sync.Mutex // one Run at a time
+	meet waitPlace  // where workers wait for the end of a loop, and Run for workers
+	gone sync.WaitGroup
 }
 
 // Worker is one of the threads of a Pool, as the function sees it that Run calls.
@@ -54,9 +53,11 @@ type Worker struct {
 	p      *Pool
 	id     int
 	job    uint64
+	width  int    // of that job
 	loop   uint64 // the last one that it came to
 	err    error
-	thrown any // what fn panicked with
+	thrown any       // what fn panicked with
+	rest   waitPlace // where it waits for a Run
 }
 
 // New starts a pool of n workers, 1 at least. The caller of Run is one of them.
@@ -65,12 +66,13 @@ func New(n int) *Pool {
 		panic("pool: New: no workers")
 	}
 	p := &Pool{workers: make([]*Worker, n), cursors: make([]counter, n)}
-	p.wake.L = &p.sleep
+	p.meet.init()
 	if runtime.GOMAXPROCS(0) >= n { // else who spins keeps another from running
 		p.spin = spinTime
 	}
 	for i := range p.workers {
 		w := &Worker{p: p, id: i}
+		w.rest.init()
 		p.workers[i] = w
 		if i > 0 {
 			p.gone.Go(w.serve)
@@ -87,35 +89,45 @@ func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.quit.Store(true)
-	p.rouse()
+	for _, w := range p.workers {
+		w.rest.rouse()
+	}
 	p.gone.Wait()
 }
 
-// Run calls fn on every worker and returns when all of its loops have ended, with the first worker's error of those that failed. Calls wait for one another.
+// Run is RunOn with all workers.
+func (p *Pool) Run(fn func(*Worker) error) error { return p.RunOn(len(p.workers), fn) }
+
+// RunOn calls fn on the first width workers, 1 at least, and returns when all of its loops have ended, with the first worker's error of those that failed. Calls wait for one another.
 //
 // A worker that comes late, even after Run has returned, goes through fn and finds every loop done. So fn must do its work in loops; what it reads
 // outside of them, to come to the same loops as the others, must not change, or be atomic and change between Runs only.
 //
 // When fn fails or panics in a loop on one worker, the others leave fn at their next loop, and Run waits for that; a panic goes on in
 // the caller of Run. The pool stays usable. fn must not fail outside of loops, end its goroutine, or call Run.
-func (p *Pool) Run(fn func(*Worker) error) error {
+func (p *Pool) RunOn(width int, fn func(*Worker) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := p.workers[0]
-	p.fn = fn
 	p.runs++
-	first.job, first.loop = p.runs, p.done.Load()
-	p.base.Store(first.loop)
-	p.job.Store(p.runs)
-	p.rouse()
+	width = max(1, min(width, len(p.workers)))
+	p.fn, p.base = fn, p.done.Load()
+	p.width.Store(int64(width))
+	first.job, first.width, first.loop = p.runs, width, p.base
+	if width > 1 {
+		p.job.Store(p.runs)
+		for _, w := range p.workers[1:width] {
+			w.rest.rouse()
+		}
+	}
 	first.run(fn)
 	p.job.Store(0)
-	p.await(func() bool { return p.enters.Load() == 0 })
+	p.meet.await(p.spin, func() bool { return p.enters.Load() == 0 })
 	if !p.failed.Load() {
 		return nil
 	}
 
-	p.await(func() bool { return p.inside.Load() == 0 })
+	p.meet.await(p.spin, func() bool { return p.inside.Load() == 0 })
 	var err error
 	var thrown any
 	last := p.done.Load()
@@ -142,25 +154,27 @@ func (p *Pool) Run(fn func(*Worker) error) error {
 func (w *Worker) serve() {
 	p := w.p
 	for {
-		p.await(func() bool {
+		w.rest.await(p.spin, func() bool {
 			job := p.job.Load()
-			return job != 0 && job != w.job || p.quit.Load()
+			return job != 0 && job != w.job && w.id < int(p.width.Load()) || p.quit.Load()
 		})
 		if p.quit.Load() {
 			return
 		}
 		var fn func(*Worker) error
 		p.enters.Add(1)
-		if job := p.job.Load(); job != 0 { // Run changes nothing before enters is 0 again
-			w.job, w.loop, fn = job, p.base.Load(), p.fn
-			p.inside.Add(1)
+		if job := p.job.Load(); job != 0 { // RunOn changes nothing before enters is 0 again
+			if width := int(p.width.Load()); w.id < width {
+				w.job, w.width, w.loop, fn = job, width, p.base, p.fn
+				p.inside.Add(1)
+			}
 		}
 		p.enters.Add(-1)
-		p.rouse()
+		p.meet.rouse()
 		if fn != nil {
 			w.run(fn)
 			p.inside.Add(-1)
-			p.rouse()
+			p.meet.rouse()
 		}
 	}
 }
@@ -173,12 +187,12 @@ func (w *Worker) run(fn func(*Worker) error) {
 		if r := recover(); r != nil && r != any(errBroken) {
 			w.thrown = r
 		}
-		if w.p.job.Load() != w.job { // late: there was nothing left that could fail
+		if w.width > 1 && w.p.job.Load() != w.job { // late: there was nothing left that could fail
 			w.err = nil
 		}
 		if w.err != nil || w.thrown != nil {
 			w.p.failed.Store(true)
-			w.p.rouse()
+			w.p.meet.rouse()
 		}
 	}()
 	w.err = fn(w)
@@ -191,7 +205,7 @@ func (w *Worker) For(n, grain int, fn func(lo, hi int)) {
 		return
 	}
 	p := w.p
-	workers := len(p.workers)
+	workers := w.width
 	grain = max(grain, 1, n>>(roundBits-1))
 	if workers == 1 {
 		for lo := 0; lo < n; lo += grain {
@@ -229,44 +243,11 @@ func (w *Worker) For(n, grain int, fn func(lo, hi int)) {
 	if ran > 0 && p.ended.Add(uint64(ran)) == uint64(n) {
 		p.ended.Store(0) // nobody adds to it before he sees done
 		p.done.Store(w.loop)
-		p.rouse()
+		p.meet.rouse()
 		return
 	}
-	p.await(func() bool { return p.done.Load() >= w.loop || p.failed.Load() })
+	p.meet.await(p.spin, func() bool { return p.done.Load() >= w.loop || p.failed.Load() })
 	if p.done.Load() < w.loop {
 		panic(errBroken)
-	}
-}
-
-// await waits until ready says so: it spins first, then it sleeps until someone has changed what ready looks at and calls rouse.
-func (p *Pool) await(ready func() bool) {
-	if ready() {
-		return
-	}
-	if p.spin > 0 {
-		for start := time.Now(); time.Since(start) < p.spin; {
-			for range 16 {
-				pause()
-				if ready() {
-					return
-				}
-			}
-		}
-	}
-	p.sleep.Lock()
-	p.asleep.Add(1)
-	for !ready() {
-		p.wake.Wait()
-	}
-	p.asleep.Add(-1)
-	p.sleep.Unlock()
-}
-
-// rouse wakes those that sleep. One that is about to has counted itself, or sees what has changed.
-func (p *Pool) rouse() {
-	if p.asleep.Load() > 0 {
-		p.sleep.Lock()
-		p.wake.Broadcast()
-		p.sleep.Unlock()
 	}
 }

@@ -65,6 +65,33 @@ func TestFor(t *testing.T) {
 	}
 }
 
+// TestRunOn gives loops to some of the workers only, a different number every time.
+func TestRunOn(t *testing.T) {
+	p := newPool(t, 4)
+	for i := range 2000 {
+		width := []int{1, 4, 2, 3, 9, 2, 0}[i%7]
+		var ran atomic.Int32
+		var who [4]atomic.Bool
+		p.RunOn(width, func(w *Worker) error {
+			for range 3 {
+				w.For(8, 1, func(lo, hi int) {
+					who[w.id].Store(true)
+					ran.Add(int32(hi - lo))
+				})
+			}
+			return nil
+		})
+		if ran.Load() != 24 {
+			t.Fatalf("%d workers: %d rounds of 24", width, ran.Load())
+		}
+		for id := max(1, width); id < len(who); id++ {
+			if who[id].Load() {
+				t.Fatalf("worker %d took part in a Run on %d", id, width)
+			}
+		}
+	}
+}
+
 // TestSlowWorker keeps the worker that took the first round from its others: the rest take them.
 func TestSlowWorker(t *testing.T) {
 	p := newPool(t, 2)
