@@ -1,16 +1,21 @@
 package neon
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"bimamba/neon/layout"
 )
 
-// The benchmarks of this file are for the goals of every kernel set: BenchmarkStream compares kernels that read from memory with Read over the
+// The benchmarks of this file are for the goals of every kernel set: BenchmarkStream compares kernels that read a mapped file from memory with Read over the
 // same bytes, BenchmarkCache counts the multiplications of 1-bit products whose weights lie in a cache.
 
 const (
@@ -65,14 +70,34 @@ func streams() (all []stream) {
 	return all
 }
 
+// mappedFile is streamBytes of a mapped file, small numbers as float32 and binary16. What is written to it stays in memory.
+func mappedFile(b *testing.B) []byte {
+	f, err := os.Create(filepath.Join(b.TempDir(), "stream"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	n, part := noise(21), make([]byte, 1<<20)
+	for range streamBytes / len(part) {
+		for i := 0; i < len(part); i += 8 {
+			binary.LittleEndian.PutUint64(part[i:], n.bits()&0xbf07bf07bf07bf07)
+		}
+		if _, err := f.Write(part); err != nil {
+			b.Fatal(err)
+		}
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, streamBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { unix.Munmap(mem) })
+	return mem
+}
+
 // BenchmarkStream goes through the copies with Read and with the kernel by turns, so that what else the machine does is the same for both.
 // of_read is the median of the ratios of their speeds; a kernel that writes moves twice what it reads.
 func BenchmarkStream(b *testing.B) {
-	mem := dirty(streamBytes)
-	n := noise(21)
-	for i := 0; i+8 <= len(mem); i += 8 { // small numbers as float32 and binary16
-		*(*uint64)(unsafe.Pointer(&mem[i])) = n.bits() & 0xbf07bf07bf07bf07
-	}
+	mem := mappedFile(b)
 	before := chosen
 	defer use(before)
 	for _, s := range streams() {
