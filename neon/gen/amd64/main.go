@@ -1,4 +1,4 @@
-// This program writes the assembly of package neon for amd64: a file for each kind of kernel and each set of them, AVX2 and AVX-512, and for those
+// Command amd64 writes the assembly of package neon for amd64: a file for each kind of kernel and each set of them, AVX2 and AVX-512, and for those
 // kernels that have a form with VNNI beside that of AVX-512.
 package main
 
