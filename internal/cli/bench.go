@@ -76,7 +76,7 @@ BIMAMBA_KERNEL=portable|neon|avx2|avx512 in the environment chooses the kernels.
 				r.Model = filepath.Base(file)
 			}
 			var rivals []bench.Rival
-			if like := r.Precision == model.LUT16.String() && !r.InCache; like {
+			if r.Precision == model.LUT16.String() && !r.InCache { // else it would be no fair comparison
 				rivals = bench.Rivals(size, r.Threads, r.Read)
 			}
 			if asJSON {

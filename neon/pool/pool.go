@@ -81,9 +81,6 @@ func New(n int) *Pool {
 	return p
 }
 
-// Size is the number of workers.
-func (p *Pool) Size() int { return len(p.workers) }
-
 // Close ends the workers and waits for them. The pool must not be used afterwards.
 func (p *Pool) Close() {
 	p.mu.Lock()
