@@ -27,6 +27,7 @@ type counter struct {
 type Pool struct {
 	workers []*Worker
 	spin    time.Duration
+	narrow  narrow // guarded by mu
 
 	// Loops are numbered from 1 on, through all Runs.
 	cursors []counter // for each worker's part of a loop: the loop, and how many of its rounds have been taken
@@ -53,8 +54,9 @@ type Worker struct {
 	p      *Pool
 	id     int
 	job    uint64
-	width  int    // of that job
-	loop   uint64 // the last one that it came to
+	width  int          // of that job
+	loop   uint64       // the last one that it came to
+	parked atomic.Int64 // nanoseconds that it has slept for in loops
 	err    error
 	thrown any       // what fn panicked with
 	rest   waitPlace // where it waits for a Run
@@ -95,7 +97,7 @@ func (p *Pool) Close() {
 // Run is RunOn with all workers.
 func (p *Pool) Run(fn func(*Worker) error) error { return p.RunOn(len(p.workers), fn) }
 
-// RunOn calls fn on the first width workers, 1 at least, and returns when all of its loops have ended, with the first worker's error of those that failed. Calls wait for one another.
+// RunOn calls fn on the first width workers, 1 at least and fewer while other processes need cores, and returns when all of its loops have ended, with the first worker's error of those that failed. Calls wait for one another.
 //
 // A worker that comes late, even after Run has returned, goes through fn and finds every loop done. So fn must do its work in loops; what it reads
 // outside of them, to come to the same loops as the others, must not change, or be atomic and change between Runs only.
@@ -108,6 +110,14 @@ func (p *Pool) RunOn(width int, fn func(*Worker) error) error {
 	first := p.workers[0]
 	p.runs++
 	width = max(1, min(width, len(p.workers)))
+	if width > 1 {
+		start, parked := time.Now(), p.parked()
+		width = p.narrow.allow(width, start)
+		defer func() {
+			now := time.Now()
+			p.narrow.ran(width, now, now.Sub(start), p.parked()-parked)
+		}()
+	}
 	p.fn, p.base = fn, p.done.Load()
 	p.width.Store(int64(width))
 	first.job, first.width, first.loop = p.runs, width, p.base
@@ -145,6 +155,14 @@ func (p *Pool) RunOn(width int, fn func(*Worker) error) error {
 		panic(thrown)
 	}
 	return err
+}
+
+// parked is how long all workers together have slept in loops.
+func (p *Pool) parked() (sum time.Duration) {
+	for _, w := range p.workers {
+		sum += time.Duration(w.parked.Load())
+	}
+	return sum
 }
 
 // serve is what a worker does but for the first.
@@ -243,7 +261,8 @@ func (w *Worker) For(n, grain int, fn func(lo, hi int)) {
 		p.meet.rouse()
 		return
 	}
-	p.meet.await(p.spin, func() bool { return p.done.Load() >= w.loop || p.failed.Load() })
+	slept := p.meet.await(p.spin, func() bool { return p.done.Load() >= w.loop || p.failed.Load() })
+	w.parked.Add(int64(slept))
 	if p.done.Load() < w.loop {
 		panic(errBroken)
 	}

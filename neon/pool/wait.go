@@ -16,17 +16,17 @@ type waitPlace struct {
 func (p *waitPlace) init() { p.wake.L = &p.mu }
 
 // await waits until ready says so: it spins for a while, then it sleeps until someone has changed what ready looks at and calls rouse.
-func (p *waitPlace) await(spin time.Duration, ready func() bool) {
+// It returns how long that took when it had to sleep, and 0 when not.
+func (p *waitPlace) await(spin time.Duration, ready func() bool) time.Duration {
 	if ready() {
-		return
+		return 0
 	}
-	if spin > 0 {
-		for start := time.Now(); time.Since(start) < spin; {
-			for range 16 {
-				pause()
-				if ready() {
-					return
-				}
+	start := time.Now()
+	for time.Since(start) < spin {
+		for range 16 {
+			pause()
+			if ready() {
+				return 0
 			}
 		}
 	}
@@ -37,6 +37,7 @@ func (p *waitPlace) await(spin time.Duration, ready func() bool) {
 	}
 	p.asleep.Add(-1)
 	p.mu.Unlock()
+	return time.Since(start)
 }
 
 // rouse wakes those that sleep. One that is about to has counted itself, or sees what has changed.
