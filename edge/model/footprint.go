@@ -14,9 +14,10 @@ type Footprint struct {
 
 	SSM       int64 // one session's recurrent states, (n_layer, nheads, headdim, d_state) of the state's type
 	Conv      int64 // one session's convolution inputs, (n_layer, d_conv, channels) float32
+	Logits    int64 // one session's logits, (vocab_size) float32
 	Workspace int64 // activations and lookup tables of a batch of tokens
 	Shared    int64 // A of every head
-	Sessions  int64 // how many sessions there are
+	States    int64 // how many sessions and copies of them there are
 
 	headRead int64 // what a token reads of Head
 	convMove int64 // what a token reads and writes of Conv
@@ -31,7 +32,8 @@ func NewFootprint(m *memmap.Manifest, opt Options) Footprint {
 		SSM:      roundBytes(opt.State.size() * int64(h.NLayer) * int64(h.DInner) * int64(h.DState)),
 		Conv:     roundBytes(row * int64(h.DConv)),
 		Shared:   4 * roundLine(int64(h.NHeads)) * int64(h.NLayer),
-		Sessions: int64(opt.Sessions),
+		Logits:   4 * roundLine(int64(h.VocabSize)),
+		States:   int64(opt.Sessions + opt.Prefixes),
 		convMove: row * int64(h.DConv+1),
 	}
 	for _, n := range workspaceBuffers(h) {
@@ -74,7 +76,7 @@ func tableBytes(h *memmap.Model, p Precision) [2]int64 {
 func (f *Footprint) State() int64 { return f.SSM + f.Conv }
 
 // Arena is the size of the memory that Open reserves.
-func (f *Footprint) Arena() int64 { return f.Sessions*f.State() + f.Workspace + f.Shared }
+func (f *Footprint) Arena() int64 { return f.States*(f.State()+f.Logits) + f.Workspace + f.Shared }
 
 // Total is the memory in use when every page of the file has been touched.
 func (f *Footprint) Total() int64 { return f.File + f.Arena() }

@@ -20,6 +20,7 @@ type Options struct {
 	Precision Precision
 	State     State
 	Sessions  int // how many sequences there can be at a time; 0 means 1
+	Prefixes  int // how many states more there are to keep copies in
 	Threads   int // workers of the forward pass; 0 means 1
 	Decode    int // how many of them decode, a token at a time, which is bound by memory; 0 means all
 	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch
@@ -30,7 +31,7 @@ type Options struct {
 const DefaultBatch = 32
 
 func (o *Options) fill() {
-	o.Sessions, o.Threads = max(o.Sessions, 1), max(o.Threads, 1)
+	o.Sessions, o.Prefixes, o.Threads = max(o.Sessions, 1), max(o.Prefixes, 0), max(o.Threads, 1)
 	if o.Decode <= 0 {
 		o.Decode = o.Threads
 	}
@@ -127,7 +128,7 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
-	m.sessions = make([]Session, opt.Sessions)
+	m.sessions = make([]Session, opt.Sessions+opt.Prefixes)
 	for i := range m.sessions {
 		m.sessions[i].init(m, &arena)
 	}
@@ -143,12 +144,12 @@ func layerName(i int) string { return "layers." + strconv.Itoa(i) }
 func (m *Model) reserve() error {
 	size := m.footprint.Arena()
 	if size > math.MaxInt {
-		return fmt.Errorf("%s: %d sessions take %d bytes, more than this machine can address", m.blob.Name(), m.footprint.Sessions, size)
+		return fmt.Errorf("%s: %d states take %d bytes, more than this machine can address", m.blob.Name(), m.footprint.States, size)
 	}
 	var err error
 	m.arena, err = unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		return fmt.Errorf("%s: reserving %d bytes for %d sessions: %w; ask for fewer sessions", m.blob.Name(), size, m.footprint.Sessions, err)
+		return fmt.Errorf("%s: reserving %d bytes for %d states: %w; ask for fewer sessions or checkpoints", m.blob.Name(), size, m.footprint.States, err)
 	}
 	// Where the system has large pages for who asks (most do), states cost fewer look-ups of addresses. Without them all is as it was.
 	unix.Madvise(m.arena, unix.MADV_HUGEPAGE)
@@ -197,7 +198,7 @@ func floatBytes(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
-// Session is the i-th of the sessions that Open reserved.
+// Session is the i-th of the sessions that Open reserved, Options.Sessions and Options.Prefixes together.
 func (m *Model) Session(i int) *Session { return &m.sessions[i] }
 
 // carver hands out the arena from front to back, in whole cache lines.

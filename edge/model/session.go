@@ -12,6 +12,8 @@ type Session struct {
 	pos  int64     // tokens seen
 	ssm  []byte    // (n_layer, nheads, headdim, d_state) of the state's type
 	conv []float32 // (n_layer, d_conv, channels), a ring over d_conv: token t lies in row t mod d_conv
+
+	logits []float32 // (vocab_size), room for those behind the last token
 }
 
 // init carves the session out of the arena.
@@ -20,6 +22,7 @@ func (s *Session) init(m *Model, arena *carver) {
 	s.m = m
 	s.ssm = arena.bytes(m.opt.State.size() * int64(h.NLayer) * int64(h.DInner) * int64(h.DState))
 	s.conv = arena.floats(int(h.NLayer) * int(h.DConv) * int(h.Channels()))
+	s.logits = arena.floats(int(h.VocabSize))
 }
 
 // state32 and state16 are the state of head j of a layer, (headdim, d_state), as it is stored.
@@ -43,6 +46,29 @@ func (s *Session) Reset() {
 
 // Pos is the number of tokens that the session has seen.
 func (s *Session) Pos() int64 { return s.pos }
+
+// Logits is room of the session's own for logits, (vocab_size). Nothing is written there unless it is given to Step, Prefill or Batch.
+func (s *Session) Logits() []float32 { return s.logits }
+
+// CopyFrom makes s a copy of another session of the same model, its Logits included.
+func (s *Session) CopyFrom(o *Session) {
+	if s.m != o.m {
+		panic("model: CopyFrom: a session of another model")
+	}
+	s.pos = o.pos
+	copy(s.ssm, o.ssm)
+	copy(s.conv, o.conv)
+	copy(s.logits, o.logits)
+}
+
+// SSM is the memory of the recurrent states, (n_layer, nheads, headdim, d_state) of Options.State, little-endian.
+func (s *Session) SSM() []byte { return s.ssm }
+
+// Conv is the memory of the convolutions' inputs, (n_layer, d_conv, channels) float32, little-endian: a ring over d_conv, where token t lies in row t mod d_conv.
+func (s *Session) Conv() []byte { return floatBytes(s.conv) }
+
+// Restore says that SSM, Conv and, if they are wanted, Logits have been filled with those of a session behind pos tokens.
+func (s *Session) Restore(pos int64) { s.pos = pos }
 
 // Prefill feeds ids, as many at a time as the model's batch holds. If logits is not nil it gets those behind the last one, (vocab_size).
 // The result is that of as many Steps, to the bit. It looks at ctx between batches.
