@@ -1,9 +1,11 @@
 package sample
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -18,7 +20,7 @@ func params(f func(*Params)) Params {
 
 func next(t *testing.T, s *Sampler, logits []float32, history ...uint32) uint32 {
 	t.Helper()
-	id, err := s.Next(logits, history)
+	id, err := s.Next(logits, history, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func TestGreedy(t *testing.T) {
 func TestBadLogits(t *testing.T) {
 	s := New(params(func(p *Params) { p.Temperature = 0 }), 2)
 	for _, v := range [][]float32{{0, float32(math.NaN())}, {float32(math.Inf(1)), 0}, {float32(math.Inf(-1)), float32(math.Inf(-1))}, {1}} {
-		if _, err := s.Next(v, nil); err == nil {
+		if _, err := s.Next(v, nil, nil, nil); err == nil {
 			t.Errorf("logits %v gave no error", v)
 		}
 	}
@@ -178,7 +180,7 @@ func TestNoAllocation(t *testing.T) {
 		logits[i] = float32(i % 37)
 	}
 	history := []uint32{1, 2, 3}
-	if n := testing.AllocsPerRun(10, func() { s.Next(logits, history) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { s.Next(logits, history, nil, nil) }); n != 0 {
 		t.Errorf("%v allocations a token", n)
 	}
 }
@@ -194,5 +196,125 @@ func TestLogProb(t *testing.T) {
 	}
 	if d := LogProb(logits, 2) - LogProb(logits, 0); math.Abs(d-2) > 1e-12 {
 		t.Errorf("a difference of logits of 2 became %v", d)
+	}
+}
+
+// TestPenalties takes presence off once and frequency every time, of what was sampled and not of the prompt.
+func TestPenalties(t *testing.T) {
+	s := New(params(func(p *Params) { p.Temperature, p.PresencePenalty, p.FrequencyPenalty = 0, 1, 0.5 }), 3)
+	for _, c := range []struct {
+		prompt, sampled []uint32
+		want            uint32
+	}{
+		{nil, nil, 0},
+		{[]uint32{0, 0, 0, 0}, nil, 0},
+		{nil, []uint32{0}, 1},                        // 4.4-1.5 = 2.9 of 3
+		{nil, []uint32{0, 1}, 0},                     // 2.9, 1.5, 2
+		{nil, []uint32{0, 0, 0, 1, 9}, 2},            // 1.9, 1.5, 2
+		{[]uint32{2, 2}, []uint32{0, 0, 0, 1, 9}, 2}, // the same
+	} {
+		id, err := s.Next([]float32{4.4, 3, 2}, c.prompt, c.sampled, nil)
+		if err != nil || id != c.want {
+			t.Errorf("behind %v and %v: token %d, %v; want %d", c.prompt, c.sampled, id, err, c.want)
+		}
+	}
+	for _, p := range []Params{{TopP: 1, RepetitionPenalty: 1, PresencePenalty: 101}, {TopP: 1, RepetitionPenalty: 1, FrequencyPenalty: float32(math.NaN())}} {
+		if p.Validate() == nil {
+			t.Errorf("%+v passes", p)
+		}
+	}
+}
+
+// TestMask samples nothing but what is allowed.
+func TestMask(t *testing.T) {
+	const vocab = 200
+	logits := make([]float32, vocab)
+	r := rand.New(rand.NewPCG(3, 3))
+	for i := range logits {
+		logits[i] = r.Float32()
+	}
+	allowed := make([]uint64, 4)
+	for _, id := range []int{3, 64, 127, 199} {
+		allowed[id/64] |= 1 << (id % 64)
+	}
+	for _, temperature := range []float32{0, 1, 50} {
+		s := New(params(func(p *Params) { p.Temperature = temperature }), vocab)
+		seen := map[uint32]bool{}
+		for range 200 {
+			id, err := s.Next(logits, nil, nil, allowed)
+			if err != nil || id >= vocab || allowed[id/64]>>(id%64)&1 == 0 {
+				t.Fatalf("token %d, %v", id, err)
+			}
+			seen[id] = true
+		}
+		if temperature > 0 && len(seen) != 4 {
+			t.Errorf("at temperature %v only %v came", temperature, seen)
+		}
+	}
+	s := New(params(func(p *Params) {}), vocab)
+	if _, err := s.Next(logits, nil, nil, make([]uint64, 4)); err == nil {
+		t.Error("nothing was allowed, and a token came")
+	}
+	logits[5] = float32(math.NaN())
+	if _, err := s.Next(logits, nil, nil, allowed); err == nil {
+		t.Error("a logit that is no number was masked away: nobody learns that the checkpoint is damaged")
+	}
+}
+
+// TestRank sorts as comparing does, ties and both zeros included.
+func TestRank(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, n := range []int{0, 1, 255, 256, 1000, 5000} {
+		s := New(params(func(p *Params) {}), n)
+		c := make([]candidate, n)
+		for i := range c {
+			c[i] = candidate{uint32(i), float32(r.NormFloat64())}
+			switch i % 7 {
+			case 0:
+				c[i].p = float32(r.IntN(3) - 1)
+			case 1:
+				c[i].p = float32(math.Copysign(0, r.Float64()-0.5))
+			case 2:
+				c[i].p *= math.MaxFloat32 / 8
+			}
+		}
+		want := slices.Clone(c)
+		slices.SortStableFunc(want, func(a, b candidate) int { return cmp.Compare(b.p, a.p) })
+		if got := s.rank(c); !slices.Equal(got, want) {
+			t.Errorf("%d candidates are in another order", n)
+		}
+	}
+}
+
+// TestReset starts again.
+func TestReset(t *testing.T) {
+	logits := make([]float32, 300)
+	p := params(func(p *Params) { p.Seed = 9 })
+	s := New(params(func(p *Params) { p.Temperature = 0 }), 300)
+	next(t, s, logits)
+	s.Reset(p)
+	fresh := New(p, 300)
+	for range 20 {
+		if a, b := next(t, s, logits), next(t, fresh, logits); a != b {
+			t.Fatalf("%d after Reset, %d after New", a, b)
+		}
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	for _, vocab := range []int{4096, 50288} {
+		for _, temperature := range []float32{0, 1} {
+			b.Run(fmt.Sprintf("vocab=%d/temperature=%v", vocab, temperature), func(b *testing.B) {
+				r := rand.New(rand.NewPCG(5, 5))
+				logits := make([]float32, vocab)
+				for i := range logits {
+					logits[i] = float32(r.NormFloat64())
+				}
+				s := New(params(func(p *Params) { p.Temperature = temperature }), vocab)
+				for b.Loop() {
+					s.Next(logits, nil, nil, nil)
+				}
+			})
+		}
 	}
 }
