@@ -100,6 +100,18 @@ func (f *File) Close() error {
 	return errors.Join(unix.Munmap(data), unix.Close(f.fd))
 }
 
+// Replaced tells whether the path that the file was opened by names another file now.
+func (f *File) Replaced() (bool, error) {
+	var here, there unix.Stat_t
+	if err := unix.Fstat(f.fd, &here); err != nil {
+		return false, fmt.Errorf("%s: %w", f.name, err)
+	}
+	if err := unix.Stat(f.name, &there); err != nil {
+		return false, fmt.Errorf("%s: %w", f.name, err)
+	}
+	return here.Dev != there.Dev || here.Ino != there.Ino, nil
+}
+
 // Name is the path that the file was opened by.
 func (f *File) Name() string { return f.name }
 
