@@ -265,8 +265,8 @@ func descending(v float32) uint32 {
 	return b
 }
 
-// LogProb is the natural logarithm of the probability of id, in float64.
-func LogProb(logits []float32, id uint32) float64 {
+// LogSum is the natural logarithm of the sum of the logits' exponentials, in float64: a logit less LogSum is the logarithm of its token's probability.
+func LogSum(logits []float32) float64 {
 	top := math.Inf(-1)
 	for _, v := range logits {
 		top = max(top, float64(v))
@@ -275,5 +275,8 @@ func LogProb(logits []float32, id uint32) float64 {
 	for _, v := range logits {
 		sum += math.Exp(float64(v) - top)
 	}
-	return float64(logits[id]) - top - math.Log(sum)
+	return top + math.Log(sum)
 }
+
+// LogProb is the natural logarithm of the probability of id, in float64.
+func LogProb(logits []float32, id uint32) float64 { return float64(logits[id]) - LogSum(logits) }

@@ -11,15 +11,17 @@ import (
 // Encode appends the token ids of text to dst. Texts of added tokens, special ones too, become those tokens. No BOS is added.
 // A byte-level tokenizer takes bytes that are not UTF-8 as they are; others take each as U+FFFD.
 func (t *Tokenizer) Encode(dst []uint32, text string) []uint32 {
-	return t.encode(dst, text, true)
+	return t.EncodePart(dst, text, true, true)
 }
 
 // EncodePlain is Encode for text that is not to be trusted: special tokens are not recognised in it.
 func (t *Tokenizer) EncodePlain(dst []uint32, text string) []uint32 {
-	return t.encode(dst, text, false)
+	return t.EncodePart(dst, text, true, false)
 }
 
-func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
+// EncodePart encodes a part of a text behind the tokens dst: whether it is the first part, which some tokenizers put a space in front of, and
+// whether texts of special tokens become those tokens. Nothing is merged across parts.
+func (t *Tokenizer) EncodePart(dst []uint32, text string, first, special bool) []uint32 {
 	if text == "" {
 		return dst
 	}
@@ -31,14 +33,14 @@ func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
 	if t.info.TrimSpaces {
 		text = trimSpaces(text)
 	}
-	if t.info.Prefix == memmap.PrefixText && text != "" {
+	if t.info.Prefix == memmap.PrefixText && text != "" && first {
 		text = t.prefixed(text)
 	}
 	// Tokens that are not normalized are looked for in the raw text, the others behind the normalizer.
-	first := true
+	inner := !first && (len(dst) == 0 || !t.isAdded(dst[len(dst)-1])) // in a stretch that began in the part before: nothing is put in front of it
 	t.cut(text, special, false, func(id uint32, part string) {
 		if part == "" {
-			dst, first = append(dst, id), false
+			dst, first, inner = append(dst, id), false, false
 			return
 		}
 		if !t.info.ByteLevel {
@@ -47,19 +49,50 @@ func (t *Tokenizer) encode(dst []uint32, text string, special bool) []uint32 {
 		if t.info.Normalizer == memmap.NormalizerNFC {
 			part = nfc(part)
 		}
-		if t.info.Prefix == memmap.PrefixNormalized {
+		if t.info.Prefix == memmap.PrefixNormalized && !inner {
 			part = t.prefixed(part)
 		}
 		t.cut(part, special, true, func(id uint32, part string) {
 			if part == "" {
-				dst, first = append(dst, id), false
+				dst, first, inner = append(dst, id), false, false
 				return
 			}
-			dst = t.encodePart(dst, s, part, first)
-			first = false
+			if p := t.info.Prefix; !inner && (p == memmap.PrefixAlways || p == memmap.PrefixFirst && first) {
+				part = t.prefixed(part)
+			}
+			dst = t.encodeWords(dst, s, part)
+			first, inner = false, false
 		})
 	})
 	return dst
+}
+
+// HasSpecial tells whether Encode would find special tokens in a text.
+func (t *Tokenizer) HasSpecial(text string) (found bool) {
+	t.cut(text, true, false, func(id uint32, part string) {
+		if part == "" {
+			found = found || t.IsSpecial(id)
+			return
+		}
+		if !t.info.ByteLevel {
+			part = strings.ReplaceAll(part, "\u2581", " ")
+		}
+		if t.info.Normalizer == memmap.NormalizerNFC {
+			part = nfc(part)
+		}
+		t.cut(part, true, true, func(id uint32, part string) { found = found || part == "" && t.IsSpecial(id) })
+	})
+	return found
+}
+
+// isAdded tells whether id is a token that text is cut at.
+func (t *Tokenizer) isAdded(id uint32) bool {
+	for k := range t.added.len() / 2 {
+		if t.added.at(2*k) == id {
+			return true
+		}
+	}
+	return int(id) < t.Size() && t.types[id] == memmap.SymbolControl
 }
 
 // eachByteValid puts U+FFFD for every byte of s that is not UTF-8.
@@ -159,12 +192,8 @@ func isWord(r rune) bool {
 	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
 }
 
-// encodePart encodes a stretch without added tokens. first tells that it begins the text.
-func (t *Tokenizer) encodePart(dst []uint32, s *scratch, part string, first bool) []uint32 {
-	prefix := t.info.Prefix == memmap.PrefixAlways || t.info.Prefix == memmap.PrefixFirst && first
-	if prefix {
-		part = t.prefixed(part)
-	}
+// encodeWords encodes a stretch without added tokens.
+func (t *Tokenizer) encodeWords(dst []uint32, s *scratch, part string) []uint32 {
 	for len(part) > 0 {
 		n := len(part)
 		switch t.info.Split {

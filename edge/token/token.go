@@ -324,9 +324,12 @@ func (s *Stream) Next(id uint32) string {
 	return out
 }
 
+// Rest is what Flush would return.
+func (s *Stream) Rest() string { return string(s.t.appendValid(nil, s.held)) }
+
 // Flush returns what is left: the beginning of a character, as U+FFFD.
 func (s *Stream) Flush() string {
-	out := string(s.t.appendValid(nil, s.held))
+	out := s.Rest()
 	s.held = s.held[:0]
 	return out
 }
