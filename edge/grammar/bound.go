@@ -1,0 +1,85 @@
+package grammar
+
+import "encoding/binary"
+
+// bound is an automaton with a vocabulary.
+type bound struct {
+	*automaton
+	v    *Vocab
+	id   uint64  // of this pair, in the keys of v.masks
+	cost []int32 // by state: in how many tokens its rule can be brought to the end; never if it can't
+	deep []uint8 // by state: how deep calls then are nested
+}
+
+func bind(a *automaton, v *Vocab) *bound {
+	b := &bound{automaton: a, v: v, id: v.bounds.Add(1)}
+	_, steps, order := a.shortest(&v.weight)
+	b.deep = a.need(steps, order)
+	b.cost = make([]int32, a.size())
+	for s := range b.cost {
+		b.cost[s] = never
+	}
+	for _, s := range order {
+		b.cost[s] = b.tokens(s, steps)
+	}
+	return b
+}
+
+// tokens is in how many tokens the shortest text from s to the end of its rule can be written: an upper bound of what is needed, as another text may take
+// fewer, and as no token is counted that reaches over the border of a rule. The costs of the states behind s are known.
+func (b *bound) tokens(s int32, steps []choice) int32 {
+	switch st := steps[s]; {
+	case st.call != none:
+		c := b.calls[st.call]
+		n := b.cost[c.entry]
+		if c.to != none {
+			n = sum(n, b.cost[c.to])
+		}
+		return n
+	case st.edge == none:
+		return 0
+	}
+	best := int32(never)
+	for node := uint32(0); steps[s].edge != none; {
+		if node = b.v.child(node, steps[s].b); node == 0 {
+			break
+		}
+		s = b.edges[steps[s].edge].to
+		if len(b.v.tokens(node)) > 0 {
+			best = min(best, sum(1, b.cost[s]))
+		}
+	}
+	return best
+}
+
+// sum adds costs.
+func sum(x, y int32) int32 {
+	if x >= never-y {
+		return never
+	}
+	return x + y
+}
+
+// need is, by state, how deep calls are nested in the shortest text to the end of its rule, at most 255.
+func (a *automaton) need(steps []choice, order []int32) []uint8 {
+	deep := make([]uint8, a.size())
+	for _, s := range order {
+		switch st := steps[s]; {
+		case st.call != none:
+			c := a.calls[st.call]
+			if c.to == none {
+				deep[s] = deep[c.entry]
+			} else {
+				deep[s] = max(min(deep[c.entry], 254)+1, deep[c.to])
+			}
+		case st.edge != none:
+			deep[s] = deep[a.edges[st.edge].to]
+		}
+	}
+	return deep
+}
+
+// key begins the key of a mask.
+func (b *bound) key(dst []byte, kind byte) []byte {
+	return append(binary.LittleEndian.AppendUint64(dst, b.id), kind)
+}
