@@ -17,7 +17,7 @@ import (
 
 func open(t testing.TB, blob *memmap.File, p model.Precision) *Engine {
 	t.Helper()
-	e, err := Open(blob, model.Options{Precision: p})
+	e, err := Open(blob, Options{Model: model.Options{Precision: p}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,9 +38,7 @@ func answer(t testing.TB, e *Engine, task, prompt string) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := e.Model.Session(0)
-	s.Reset()
-	res, err := e.Generate(context.Background(), s, Request{Prompt: ids, MaxTokens: 80, Sample: greedy}, nil)
+	res, err := e.Generate(context.Background(), Request{Prompt: ids, MaxTokens: 80, Sample: greedy}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

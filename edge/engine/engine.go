@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
+	"bimamba/edge/grammar"
 	"bimamba/edge/model"
 	"bimamba/edge/sample"
 	"bimamba/edge/token"
@@ -22,15 +22,38 @@ type Engine struct {
 	Model    *model.Model
 	Tokens   *token.Tokenizer // nil: converted without one
 	manifest *memmap.Manifest
+	opt      Options
+	vocab    vocab
+	samplers []*sample.Sampler // of the sessions
+	loop     loop
 }
 
-// Open binds the blob f. f must stay open as long as the engine.
-func Open(f *memmap.File, opt model.Options) (*Engine, error) {
-	m, err := model.Open(f, opt)
+// Options of Open.
+type Options struct {
+	Model model.Options // Sessions is how many requests run at a time, Prefixes how many copies of states are kept
+	Queue int           // how many requests may wait; 0 means DefaultQueue
+	Slice int           // how many tokens of prompts go through the layers together while other requests decode; 0 means DefaultSlice
+}
+
+// Defaults of Options.
+const (
+	DefaultQueue = 32
+	DefaultSlice = 16
+)
+
+// Open binds the blob f and starts the goroutine that runs requests. f must stay open as long as the engine.
+func Open(f *memmap.File, opt Options) (*Engine, error) {
+	if opt.Queue <= 0 {
+		opt.Queue = DefaultQueue
+	}
+	if opt.Slice <= 0 {
+		opt.Slice = DefaultSlice
+	}
+	m, err := model.Open(f, opt.Model)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Model: m, manifest: f.Manifest()}
+	e := &Engine{Model: m, manifest: f.Manifest(), opt: opt}
 	err = f.Guard(func() error {
 		e.Tokens, err = token.Open(f)
 		return err
@@ -39,11 +62,50 @@ func Open(f *memmap.File, opt model.Options) (*Engine, error) {
 		m.Close()
 		return nil, err
 	}
+	o := m.Options()
+	l := &e.loop
+	l.more.L, l.ended = &l.mu, make(chan struct{})
+	l.rows = make([]model.Row, 0, o.Batch)
+	l.states = states{all: make([]state, o.Sessions+o.Prefixes), sessions: o.Sessions}
+	for i := range l.states.all {
+		l.states.all[i].session = m.Session(i)
+		l.states.all[i].clear()
+	}
+	if e.Tokens != nil {
+		for range o.Sessions {
+			e.samplers = append(e.samplers, sample.New(sample.Params{}, e.Tokens.Size()))
+		}
+	}
+	go e.run()
 	return e, nil
 }
 
-// Close frees the sessions.
-func (e *Engine) Close() error { return e.Model.Close() }
+// Close ends all requests, waits for exports and imports and frees the sessions. See Drain.
+func (e *Engine) Close() error {
+	e.abandon()
+	e.loop.held.Wait()
+	return e.Model.Close()
+}
+
+// vocab is the tokens as grammars need them.
+type vocab struct {
+	mu sync.Mutex
+	v  *grammar.Vocab
+}
+
+// vocabulary makes the vocab when the first grammar needs it.
+func (e *Engine) vocabulary() (*grammar.Vocab, error) {
+	e.vocab.mu.Lock()
+	defer e.vocab.mu.Unlock()
+	if e.vocab.v != nil {
+		return e.vocab.v, nil
+	}
+	err := e.Model.Blob().Guard(func() error {
+		e.vocab.v = grammar.NewVocab(e.Tokens, e.manifest.Prompt.EOSIDs)
+		return nil
+	})
+	return e.vocab.v, err
+}
 
 // Manifest describes the model.
 func (e *Engine) Manifest() *memmap.Manifest { return e.manifest }
@@ -54,14 +116,61 @@ func (e *Engine) Encode(text string) (ids []uint32, err error) {
 	if e.Tokens == nil {
 		return nil, ErrNoTokenizer
 	}
+	return e.EncodePart(e.BOS(), text, true, true)
+}
+
+// BOS is what every prompt begins with: the BOS token, or nothing.
+func (e *Engine) BOS() []uint32 {
 	if p := &e.manifest.Prompt; p.AddBOS && p.BOSID >= 0 {
-		ids = append(ids, uint32(p.BOSID))
+		return []uint32{uint32(p.BOSID)}
+	}
+	return nil
+}
+
+// EncodePart appends the token ids of a part of a text: whether it is the first part, and whether strings of special tokens in it become those tokens.
+func (e *Engine) EncodePart(dst []uint32, text string, first, special bool) (ids []uint32, err error) {
+	if e.Tokens == nil {
+		return nil, ErrNoTokenizer
 	}
 	err = e.Model.Blob().Guard(func() error {
-		ids = e.Tokens.Encode(ids, text)
+		ids = e.Tokens.EncodePart(dst, text, first, special)
 		return nil
 	})
 	return ids, err
+}
+
+// Specials counts the tokens of ids that are no text.
+func (e *Engine) Specials(ids []uint32) (n int) {
+	e.Model.Blob().Guard(func() error {
+		for _, id := range ids {
+			if e.Tokens.IsSpecial(id) {
+				n++
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// HasSpecial tells whether text holds the text of a token that is no text.
+func (e *Engine) HasSpecial(text string) (found bool, err error) {
+	if e.Tokens == nil {
+		return false, ErrNoTokenizer
+	}
+	err = e.Model.Blob().Guard(func() error {
+		found = e.Tokens.HasSpecial(text)
+		return nil
+	})
+	return found, err
+}
+
+// Bytes is what a token adds to a text. It may be a part of a character.
+func (e *Engine) Bytes(id uint32) (b []byte) {
+	e.Model.Blob().Guard(func() error {
+		b = e.Tokens.AppendPiece(nil, id)
+		return nil
+	})
+	return b
 }
 
 // TaskPrompt wraps an utterance as the task's prompt format says.
@@ -81,120 +190,16 @@ func (e *Engine) TaskPrompt(task, utterance string) (string, error) {
 	return t.Prefix + utterance + t.Suffix + e.manifest.Prompt.GenerationPrefix, nil
 }
 
-// Role is who speaks a turn.
-type Role string
-
-// Roles.
-const (
-	System    Role = "system"
-	User      Role = "user"
-	Assistant Role = "assistant"
-	Tool      Role = "tool"
-)
-
-// TurnPrompt is the text of one turn and, behind a user's or a tool's, of the start of the answer.
-func (e *Engine) TurnPrompt(role Role, text string) string {
-	turns := &e.manifest.Prompt.Turns
-	t := map[Role]memmap.Turn{System: turns.System, User: turns.User, Assistant: turns.Assistant, Tool: turns.Tool}[role]
-	s := t.Prefix + text + t.Suffix
-	if role == User || role == Tool {
-		s += e.manifest.Prompt.GenerationPrefix
-	}
-	return s
-}
-
-// Defaults is the sampling that the model's maker recommends, and its limit of tokens.
-func (e *Engine) Defaults() (p sample.Params, maxTokens int) {
-	g := &e.manifest.Generation
-	return sample.Params{Temperature: g.Temperature, TopK: int(g.TopK), TopP: g.TopP, MinP: g.MinP, RepetitionPenalty: g.RepetitionPenalty}, int(g.MaxTokens)
-}
-
-// FinishReason says why a generation ended.
-type FinishReason string
-
-// Reasons.
-const (
-	FinishStop   FinishReason = "stop"   // an end token or a stop string
-	FinishLength FinishReason = "length" // max_tokens
-)
-
-// Request is one generation. The session continues from where it stands.
-type Request struct {
-	Prompt    []uint32 // at least one token
-	MaxTokens int
+// Defaults is what the model's maker recommends.
+type Defaults struct {
 	Sample    sample.Params
-	Stop      []string // beside the model's own
+	MaxTokens int
 }
 
-// Result is what a generation gave.
-type Result struct {
-	Text         string
-	IDs          []uint32 // without the end token
-	FinishReason FinishReason
-	Prefill      time.Duration // for len(Prompt) tokens
-	Decode       time.Duration // for len(IDs) tokens
-}
-
-// Generate feeds the prompt and samples until an end token, a stop string or MaxTokens.
-// emit, if not nil, gets the text piece by piece; its error ends the generation.
-// On an error the session has to be reset.
-func (e *Engine) Generate(ctx context.Context, s *model.Session, req Request, emit func(string) error) (*Result, error) {
-	if e.Tokens == nil {
-		return nil, ErrNoTokenizer
+// Defaults of the model.
+func (e *Engine) Defaults() Defaults {
+	g := &e.manifest.Generation
+	return Defaults{
+		sample.Params{Temperature: g.Temperature, TopK: int(g.TopK), TopP: g.TopP, MinP: g.MinP, RepetitionPenalty: g.RepetitionPenalty}, int(g.MaxTokens),
 	}
-	if err := req.Sample.Validate(); err != nil {
-		return nil, err
-	}
-	if len(req.Prompt) == 0 {
-		return nil, errors.New("the prompt is empty: there is nothing to continue")
-	}
-	sampler := sample.New(req.Sample, e.Tokens.Size())
-	logits := make([]float32, e.Model.Hyper().VocabSize)
-	res := &Result{FinishReason: FinishLength}
-	out := newOutput(e.Tokens, append(slices.Clone(req.Stop), e.manifest.Prompt.Stop...), emit)
-
-	start := time.Now()
-	if err := s.Prefill(ctx, req.Prompt, logits); err != nil {
-		return nil, err
-	}
-	res.Prefill = time.Since(start)
-
-	start = time.Now()
-	history := slices.Clone(req.Prompt)
-	for len(res.IDs) < req.MaxTokens {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		id, err := sampler.Next(logits, history)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(e.manifest.Prompt.EOSIDs, id) {
-			res.FinishReason = FinishStop
-			break
-		}
-		res.IDs = append(res.IDs, id)
-		history = append(history, id)
-		stopped := false
-		err = e.Model.Blob().Guard(func() error {
-			stopped, err = out.token(id)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		if stopped {
-			res.FinishReason = FinishStop
-			break
-		}
-		if err := s.Step(id, logits); err != nil {
-			return nil, err
-		}
-	}
-	res.Decode = time.Since(start)
-	if err := out.finish(); err != nil {
-		return nil, err
-	}
-	res.Text = out.text.String()
-	return res, nil
 }

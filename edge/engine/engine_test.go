@@ -18,20 +18,14 @@ import (
 // collect feeds the tokens of text to an output, one at a time, and returns what it emitted until a stop string was complete.
 func collect(t *testing.T, e *Engine, stop []string, text string) (emitted []string, stopped bool) {
 	t.Helper()
-	o := newOutput(e.Tokens, stop, func(s string) error { emitted = append(emitted, s); return nil })
+	o := newOutput(e.Tokens, stop, func(s string, _ []Token) { emitted = append(emitted, s) })
 	for _, id := range e.Tokens.Encode(nil, text) {
-		done, err := o.token(id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done {
+		if o.token(id) {
 			stopped = true
 			break
 		}
 	}
-	if err := o.finish(); err != nil {
-		t.Fatal(err)
-	}
+	o.finish()
 	if got := strings.Join(emitted, ""); got != o.text.String() {
 		t.Errorf("emitted %q, kept %q", got, o.text.String())
 	}
@@ -72,7 +66,6 @@ func TestStopStrings(t *testing.T) {
 // TestGenerate ends as asked.
 func TestGenerate(t *testing.T) {
 	e := open(t, testmodel.Default(t), model.LUT16)
-	s := e.Model.Session(0)
 	text, err := e.TaskPrompt("home", "turn on the kitchen lights")
 	if err != nil {
 		t.Fatal(err)
@@ -82,13 +75,10 @@ func TestGenerate(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := Request{Prompt: prompt, MaxTokens: 80, Sample: greedy}
-	generate := func(ctx context.Context, req Request, emit func(string) error) (*Result, error) {
-		s.Reset()
-		return e.Generate(ctx, s, req, emit)
-	}
+	generate := e.Generate
 
 	var pieces []string
-	whole, err := generate(context.Background(), req, func(s string) error { pieces = append(pieces, s); return nil })
+	whole, err := generate(context.Background(), req, func(p Piece) error { pieces = append(pieces, p.Text); return nil })
 	if err != nil || whole.FinishReason != FinishStop || strings.Join(pieces, "") != whole.Text || len(pieces) < 5 {
 		t.Fatalf("%+v in %d pieces, %v", whole, len(pieces), err)
 	}
@@ -102,12 +92,12 @@ func TestGenerate(t *testing.T) {
 		t.Errorf("0 tokens: %+v, %v", res, err)
 	}
 	broken := errors.New("broken pipe")
-	if _, err := generate(context.Background(), req, func(string) error { return broken }); !errors.Is(err, broken) {
+	if _, err := generate(context.Background(), req, func(Piece) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("a failing reader gave %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := 0
-	if _, err := generate(ctx, req, func(string) error {
+	if _, err := generate(ctx, req, func(Piece) error {
 		if n++; n == 3 {
 			cancel()
 		}
@@ -133,13 +123,13 @@ func TestGenerate(t *testing.T) {
 // TestSessions run at once and do not disturb one another.
 func TestSessions(t *testing.T) {
 	blob := testmodel.Default(t)
-	e, err := Open(blob, model.Options{Sessions: 3})
+	e, err := Open(blob, Options{Model: model.Options{Sessions: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
 	prompts := []string{"turn on the kitchen lights", "set a timer for 5 minutes", "what is the temperature in the living room"}
-	run := func(session int, utterance string) []uint32 {
+	run := func(utterance string) []uint32 {
 		text, err := e.TaskPrompt("home", utterance)
 		if err != nil {
 			t.Error(err)
@@ -150,9 +140,7 @@ func TestSessions(t *testing.T) {
 			t.Error(err)
 			return nil
 		}
-		s := e.Model.Session(session)
-		s.Reset()
-		res, err := e.Generate(context.Background(), s, Request{Prompt: ids, MaxTokens: 12, Sample: greedy}, nil)
+		res, err := e.Generate(context.Background(), Request{Prompt: ids, MaxTokens: 12, Sample: greedy}, nil)
 		if err != nil {
 			t.Error(err)
 			return nil
@@ -161,12 +149,12 @@ func TestSessions(t *testing.T) {
 	}
 	var alone [3][]uint32
 	for i, p := range prompts {
-		alone[i] = run(0, p)
+		alone[i] = run(p)
 	}
 	var wg sync.WaitGroup
 	for i, p := range prompts {
 		wg.Go(func() {
-			if got := run(i, p); !slices.Equal(got, alone[i]) {
+			if got := run(p); !slices.Equal(got, alone[i]) {
 				t.Errorf("%q beside others: %v, alone %v", p, got, alone[i])
 			}
 		})
@@ -194,15 +182,16 @@ func TestFaultWhileGenerating(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := e.Model.Session(0)
-	s.Reset()
+	eos := e.manifest.Prompt.EOSIDs
+	e.eos(nil) // it must not end before the file is cut
 	n := 0
-	_, err = e.Generate(context.Background(), s, Request{Prompt: ids, MaxTokens: 80, Sample: greedy}, func(string) error {
+	_, err = e.Generate(context.Background(), Request{Prompt: ids, MaxTokens: 1 << 30, Sample: greedy}, func(Piece) error {
 		if n++; n == 2 {
 			return os.Truncate(path, 1<<20)
 		}
 		return nil
 	})
+	e.eos(eos)
 	var fault *memmap.FaultError
 	if !errors.As(err, &fault) {
 		t.Fatalf("the request gave %v", err)
@@ -221,22 +210,7 @@ func TestNoTokenizer(t *testing.T) {
 	if _, err := e.Encode("x"); !errors.Is(err, ErrNoTokenizer) {
 		t.Errorf("Encode gave %v", err)
 	}
-	if _, err := e.Generate(context.Background(), e.Model.Session(0), Request{Prompt: []uint32{1}, Sample: greedy}, nil); !errors.Is(err, ErrNoTokenizer) {
+	if _, err := e.Generate(context.Background(), Request{Prompt: []uint32{1}, Sample: greedy}, nil); !errors.Is(err, ErrNoTokenizer) {
 		t.Errorf("Generate gave %v", err)
-	}
-}
-
-// TestTurns puts the prompt table around turns.
-func TestTurns(t *testing.T) {
-	e := &Engine{manifest: &memmap.Manifest{Prompt: memmap.Prompt{
-		GenerationPrefix: "A:", Turns: memmap.Turns{System: memmap.Turn{Prefix: "S:", Suffix: "\n"}, User: memmap.Turn{Prefix: "U:", Suffix: "\n"}, Tool: memmap.Turn{Prefix: "T:"}, Assistant: memmap.Turn{Suffix: "."}},
-	}}}
-	for _, c := range []struct {
-		role Role
-		want string
-	}{{System, "S:x\n"}, {User, "U:x\nA:"}, {Tool, "T:xA:"}, {Assistant, "x."}} {
-		if got := e.TurnPrompt(c.role, "x"); got != c.want {
-			t.Errorf("%s: %q, not %q", c.role, got, c.want)
-		}
 	}
 }

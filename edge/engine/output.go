@@ -11,13 +11,14 @@ import (
 type output struct {
 	stream  *token.Stream
 	stop    []string
-	emit    func(string) error
+	emit    func(text string, tokens []Token)
 	text    strings.Builder // what was emitted
 	pending string          // decoded, held back
+	tokens  []Token         // to go with what is emitted next
 	stopped bool
 }
 
-func newOutput(t *token.Tokenizer, stop []string, emit func(string) error) *output {
+func newOutput(t *token.Tokenizer, stop []string, emit func(string, []Token)) *output {
 	o := &output{stream: t.NewStream(), emit: emit}
 	for _, s := range stop {
 		if s != "" {
@@ -28,9 +29,9 @@ func newOutput(t *token.Tokenizer, stop []string, emit func(string) error) *outp
 }
 
 // token adds one token and tells whether a stop string is complete.
-func (o *output) token(id uint32) (bool, error) { return o.add(o.stream.Next(id)) }
+func (o *output) token(id uint32) bool { return o.add(o.stream.Next(id)) }
 
-func (o *output) add(piece string) (bool, error) {
+func (o *output) add(piece string) bool {
 	o.pending += piece
 	first := -1
 	for _, s := range o.stop {
@@ -40,9 +41,11 @@ func (o *output) add(piece string) (bool, error) {
 	}
 	if first >= 0 {
 		o.stopped = true
-		return true, o.release(first)
+		o.release(first)
+		return true
 	}
-	return false, o.release(len(o.pending) - o.held())
+	o.release(len(o.pending) - o.held())
+	return false
 }
 
 // held is the length of the longest tail of pending that a stop string starts with.
@@ -60,26 +63,21 @@ func (o *output) held() int {
 }
 
 // release emits the first n bytes of pending.
-func (o *output) release(n int) error {
-	if n == 0 {
-		return nil
+func (o *output) release(n int) {
+	if n == 0 && len(o.tokens) == 0 {
+		return
 	}
 	s := o.pending[:n]
 	o.pending = o.pending[n:]
 	o.text.WriteString(s)
-	if o.emit != nil {
-		return o.emit(s)
-	}
-	return nil
+	o.emit(s, o.tokens)
+	o.tokens = nil
 }
 
 // finish emits what is left when no stop string came.
-func (o *output) finish() error {
-	if o.stopped {
-		return nil
+func (o *output) finish() {
+	if o.stopped || o.add(o.stream.Flush()) {
+		return
 	}
-	if stopped, err := o.add(o.stream.Flush()); stopped || err != nil {
-		return err
-	}
-	return o.release(len(o.pending))
+	o.release(len(o.pending))
 }

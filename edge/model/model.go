@@ -41,6 +41,13 @@ func (o *Options) fill() {
 	}
 }
 
+// AutoThreads sets Threads to all fast cores, and Decode to as many as it takes to read memory at its full speed, for a model with manifest m.
+func (o *Options) AutoThreads(m *memmap.Manifest) {
+	f := NewFootprint(m, *o)
+	o.Threads = pool.AllCores()
+	o.Decode = pool.Auto(o.Threads, f.Traffic().Total())
+}
+
 // layer is one Mamba-2 block, bound to its mapped tensors.
 type layer struct {
 	in       matrix    // (d_in_proj, d_model), rows z | x | B | C | dt, the norm in front folded in or at in.norm

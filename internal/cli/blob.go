@@ -15,7 +15,6 @@ import (
 	"bimamba/internal/atomicfile"
 	"bimamba/memmap"
 	"bimamba/models"
-	"bimamba/neon/pool"
 
 	"github.com/spf13/cobra"
 )
@@ -92,9 +91,7 @@ func (m *modelFlags) options(f *memmap.File, sessions int) (opt model.Options, e
 		return opt, fmt.Errorf("--%w", err)
 	}
 	if m.threads == "auto" {
-		fp := model.NewFootprint(f.Manifest(), opt)
-		opt.Threads = pool.AllCores()
-		opt.Decode = pool.Auto(opt.Threads, fp.Traffic().Total())
+		opt.AutoThreads(f.Manifest())
 		return opt, nil
 	}
 	if opt.Threads, err = strconv.Atoi(m.threads); err != nil || opt.Threads < 1 || opt.Threads > maxThreads {
@@ -120,7 +117,7 @@ func withEngine(name string, flags *modelFlags, sessions int, fn func(*engine.En
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(f, opt)
+	e, err := engine.Open(f, engine.Options{Model: opt})
 	if err != nil {
 		return err
 	}

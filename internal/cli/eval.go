@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
 	"bimamba/edge/engine"
+	"bimamba/edge/grammar"
+	"bimamba/edge/intent"
 	"bimamba/edge/sample"
 	"bimamba/internal/atomicfile"
 	"bimamba/internal/eval"
@@ -18,7 +22,7 @@ import (
 func (e *env) evalCmd() *cobra.Command {
 	var test, outputs string
 	var maxTokens, limit int
-	var asJSON, force bool
+	var asJSON, force, constrained bool
 	c := &cobra.Command{
 		Use:   "eval FILE --test TEST.jsonl",
 		Short: "Measure an intent model on a test set",
@@ -26,7 +30,9 @@ func (e *env) evalCmd() *cobra.Command {
 
 The first line of the output is parsed as JSON: "intent" is the intent, all else is slots. Intents and slot values are compared trimmed and in lower case, numbers by
 value, lists as sets (for home, the first entry of the test's list); an output that is no JSON object has no intent and no slots.
-in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; figures that mean nothing for a task are null.`,
+in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; figures that mean nothing for a task are null.
+
+With --constrained no token is taken that would break the task's JSON, as in bimambad.`,
 		Example: "  bimamba eval default --test assistant-test-dev.jsonl",
 		Args: func(c *cobra.Command, args []string) error {
 			if err := oneFile(c, args); err != nil {
@@ -44,6 +50,7 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 	c.Flags().BoolVar(&force, "force", false, "replace the file of --outputs if it exists")
 	c.Flags().IntVarP(&maxTokens, "max-tokens", "n", 80, "end an output after so many tokens")
 	c.Flags().IntVar(&limit, "limit", 0, "only the first so many rows (0: all)")
+	c.Flags().BoolVar(&constrained, "constrained", false, "let the model write nothing but JSON of the task's form")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if maxTokens < 1 || limit < 0 {
@@ -62,8 +69,14 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 			rows = rows[:min(limit, len(rows))]
 		}
 		var texts []string
-		err = withEngine(args[0], flags, 1, func(eng *engine.Engine) (err error) {
-			texts, err = e.runRows(c.Context(), eng, rows, maxTokens, outputs != "")
+		err = withEngine(args[0], flags, evalSessions, func(eng *engine.Engine) (err error) {
+			r := &rowRunner{eng: eng, maxTokens: maxTokens, whole: outputs != ""}
+			if constrained {
+				if r.grammars, err = taskGrammars(rows); err != nil {
+					return err
+				}
+			}
+			texts, err = e.runRows(c.Context(), r, rows)
 			return err
 		})
 		if err != nil {
@@ -86,37 +99,78 @@ in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; fig
 	return c
 }
 
-// runRows generates every row's output. Unless whole is set, an output ends with its first line.
-func (e *env) runRows(ctx context.Context, eng *engine.Engine, rows []eval.Row, maxTokens int, whole bool) ([]string, error) {
+// evalSessions is how many rows run at a time: they share passes over the weights.
+const evalSessions = 8
+
+// rowRunner generates rows' outputs.
+type rowRunner struct {
+	eng       *engine.Engine
+	maxTokens int
+	whole     bool                        // else an output ends with its first line
+	grammars  map[string]*grammar.Grammar // of the tasks; nil for any text
+}
+
+// taskGrammars are those of the rows' tasks.
+func taskGrammars(rows []eval.Row) (map[string]*grammar.Grammar, error) {
+	m := map[string]*grammar.Grammar{}
+	for i, r := range rows {
+		if m[r.Task] != nil {
+			continue
+		}
+		g, err := intent.TaskGrammar(r.Task)
+		if err != nil {
+			return nil, fmt.Errorf("row %d: --constrained: %w", i+1, err)
+		}
+		m[r.Task] = g
+	}
+	return m, nil
+}
+
+// runRows generates every row's output.
+func (e *env) runRows(ctx context.Context, r *rowRunner, rows []eval.Row) ([]string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	texts := make([]string, len(rows))
 	bar := newProgress(e.stderr, "evaluating", int64(len(rows)), false)
 	defer bar.done()
-	for i, r := range rows {
-		text, err := runRow(ctx, eng, r, maxTokens, whole)
-		if err != nil {
-			return nil, fmt.Errorf("row %d: %w", i+1, err)
-		}
-		texts[i] = text
-		bar.set(int64(i+1), int64(len(rows)))
+	var next, ended atomic.Int64
+	var workers sync.WaitGroup
+	for range evalSessions {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(rows) {
+					return
+				}
+				var err error
+				if texts[i], err = r.run(ctx, rows[i]); err != nil {
+					cancel(fmt.Errorf("row %d: %w", i+1, err))
+					return
+				}
+				bar.set(ended.Add(1), int64(len(rows)))
+			}
+		})
+	}
+	workers.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	return texts, nil
 }
 
-func runRow(ctx context.Context, eng *engine.Engine, r eval.Row, maxTokens int, whole bool) (string, error) {
-	prompt, err := eng.TaskPrompt(r.Task, r.Prompt)
+func (r *rowRunner) run(ctx context.Context, row eval.Row) (string, error) {
+	prompt, err := r.eng.TaskPrompt(row.Task, row.Prompt)
 	if err != nil {
 		return "", err
 	}
-	req := engine.Request{MaxTokens: maxTokens, Sample: sample.Params{TopP: 1, RepetitionPenalty: 1}}
-	if !whole {
+	req := engine.Request{MaxTokens: r.maxTokens, Sample: sample.Params{TopP: 1, RepetitionPenalty: 1}, Grammar: r.grammars[row.Task]}
+	if !r.whole {
 		req.Stop = []string{"\n"}
 	}
-	if req.Prompt, err = eng.Encode(prompt); err != nil {
+	if req.Prompt, err = r.eng.Encode(prompt); err != nil {
 		return "", err
 	}
-	s := eng.Model.Session(0)
-	s.Reset()
-	res, err := eng.Generate(ctx, s, req, nil)
+	res, err := r.eng.Generate(ctx, req, nil)
 	if err != nil {
 		return "", err
 	}

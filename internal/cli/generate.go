@@ -37,7 +37,8 @@ func samplingFlags(c *cobra.Command) *sampling {
 
 // request fills a request with the flags, and with the model's defaults where there are none.
 func (s *sampling) request(e *engine.Engine) (engine.Request, error) {
-	p, n := e.Defaults()
+	def := e.Defaults()
+	p, n := def.Sample, def.MaxTokens
 	p.Seed = s.params.Seed
 	set := s.cmd.Flags().Changed
 	if set("temperature") {
@@ -113,7 +114,7 @@ With --jsonl standard input holds lines {"prompt":...,"max_tokens":...,"task":..
 
 // generateOne prints the continuation of one prompt.
 func (e *env) generateOne(ctx context.Context, eng *engine.Engine, req engine.Request, task, prompt string, asJSON bool) error {
-	emit := func(text string) error { _, err := io.WriteString(e.stdout, text); return err }
+	emit := func(p engine.Piece) error { _, err := io.WriteString(e.stdout, p.Text); return err }
 	if asJSON {
 		emit = nil
 	}
@@ -135,7 +136,7 @@ func (e *env) generateOne(ctx context.Context, eng *engine.Engine, req engine.Re
 }
 
 // generate runs one prompt from an empty state. It sets req.Prompt.
-func generate(ctx context.Context, eng *engine.Engine, req *engine.Request, task, prompt string, emit func(string) error) (*engine.Result, error) {
+func generate(ctx context.Context, eng *engine.Engine, req *engine.Request, task, prompt string, emit func(engine.Piece) error) (*engine.Result, error) {
 	var err error
 	if task != "" {
 		if prompt, err = eng.TaskPrompt(task, prompt); err != nil {
@@ -145,9 +146,7 @@ func generate(ctx context.Context, eng *engine.Engine, req *engine.Request, task
 	if req.Prompt, err = eng.Encode(prompt); err != nil {
 		return nil, err
 	}
-	s := eng.Model.Session(0)
-	s.Reset()
-	return eng.Generate(ctx, s, *req, emit)
+	return eng.Generate(ctx, *req, emit)
 }
 
 func (e *env) generateLines(ctx context.Context, eng *engine.Engine, def engine.Request, task string) error {

@@ -1,0 +1,357 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bimamba/edge/model"
+	"bimamba/edge/sample"
+)
+
+// loop is what runs requests: one goroutine that, pass by pass, feeds a token of every request that decodes and a slice of those prompts that
+// are still being computed.
+type loop struct {
+	mu      sync.Mutex
+	more    sync.Cond // something has changed that the loop waits for
+	queue   []*job
+	active  []*job
+	states  states
+	closing bool           // no request comes any more
+	closed  bool           // nor is a state held
+	held    sync.WaitGroup // states that Export and Import hold
+	ended   chan struct{}
+	took    time.Duration // a request, lately
+	stats   Stats
+
+	rows   []model.Row
+	turn   int // who begins
+	passes atomic.Uint64
+	busy   atomic.Bool
+}
+
+// Stats counts what an engine has done since it was opened.
+type Stats struct {
+	Requests, Failed, Cancelled, Refused      uint64 // ended well, with an error, by their caller; not accepted
+	PromptTokens, CachedTokens, SampledTokens uint64 // cached ones are counted among the prompts', too
+	Passes, Rows                              uint64 // over the weights; tokens in them
+	Active, Waiting, Sessions, Copies, InUse  int    // requests that run, that wait; states that there are; those that hold a sequence
+	PrefillTime, DecodeTime, QueueTime        time.Duration
+}
+
+// Stats is a snapshot.
+func (e *Engine) Stats() Stats {
+	l := &e.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Active, s.Waiting, s.Sessions, s.Copies = len(l.active), len(l.queue), l.states.sessions, len(l.states.all)-l.states.sessions
+	for i := range l.states.all {
+		if l.states.all[i].fed > 0 {
+			s.InUse++
+		}
+	}
+	return s
+}
+
+// Progress counts passes, and tells whether there is work: an engine that is busy for long without a pass hangs.
+func (e *Engine) Progress() (passes uint64, busy bool) {
+	return e.loop.passes.Load(), e.loop.busy.Load()
+}
+
+// submit puts a job into the queue.
+func (e *Engine) submit(j *job) error {
+	l := &e.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		return ErrClosed
+	}
+	if len(l.active)+len(l.queue) >= l.states.sessions+e.opt.Queue {
+		l.stats.Refused++
+		wait := l.took * time.Duration(len(l.queue)) / time.Duration(l.states.sessions)
+		return &BusyError{len(l.queue), min(max(wait.Round(time.Second), time.Second), time.Minute)}
+	}
+	l.queue = append(l.queue, j)
+	l.more.Signal()
+	return nil
+}
+
+func (e *Engine) wakeLoop() {
+	e.loop.mu.Lock()
+	e.loop.more.Signal()
+	e.loop.mu.Unlock()
+}
+
+// Drain refuses new requests and waits until the others have ended, or ctx has.
+func (e *Engine) Drain(ctx context.Context) error {
+	l := &e.loop
+	l.mu.Lock()
+	l.closing = true
+	l.more.Signal()
+	l.mu.Unlock()
+	select {
+	case <-l.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// abandon ends all requests with ErrClosed and waits for the loop.
+func (e *Engine) abandon() {
+	l := &e.loop
+	l.mu.Lock()
+	l.closing, l.closed = true, true
+	for _, j := range slices.Concat(l.queue, l.active) {
+		j.finish(ErrClosed)
+		j.gone.Store(true)
+	}
+	l.more.Signal()
+	l.mu.Unlock()
+	<-l.ended
+}
+
+// run is the loop.
+func (e *Engine) run() {
+	l := &e.loop
+	defer close(l.ended)
+	for e.prepare() {
+		err := e.Model.Batch(l.rows)
+		l.passes.Add(1)
+		e.settle(err)
+	}
+}
+
+// prepare waits for work and fills l.rows. It tells whether to go on.
+func (e *Engine) prepare() bool {
+	l := &e.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		l.sweep()
+		e.admit()
+		if l.plan(e.Model.Options().Batch, e.opt.Slice); len(l.rows) > 0 {
+			l.busy.Store(true)
+			return true
+		}
+		l.busy.Store(false)
+		if l.closing && len(l.queue)+len(l.active) == 0 {
+			return false
+		}
+		l.more.Wait()
+	}
+}
+
+// sweep drops jobs whose callers have left.
+func (l *loop) sweep() {
+	dead := func(j *job) bool {
+		if !j.gone.Load() && j.ctx.Err() == nil {
+			return false
+		}
+		if j.state != nil {
+			l.states.touch(j.state)
+			j.state.busy = false
+		}
+		l.stats.Cancelled++
+		j.finish(cmp.Or(j.ctx.Err(), errGone))
+		return true
+	}
+	l.queue = slices.DeleteFunc(l.queue, dead)
+	l.active = slices.DeleteFunc(l.active, dead)
+}
+
+// maxGrow is how many tokens of an answer a sequence has room for from the start.
+const maxGrow = 4096
+
+// admit gives sessions to those that wait, in their order.
+func (e *Engine) admit() {
+	l := &e.loop
+	for len(l.queue) > 0 {
+		j := l.queue[0]
+		s := l.states.take(j.req.Prompt, j.req.PromptLogProbs)
+		if s == nil {
+			return
+		}
+		l.queue = slices.Delete(l.queue, 0, 1)
+		j.state, j.began = s, time.Now()
+		j.res.Queued = j.began.Sub(j.came)
+		j.res.Cached = s.fed
+		if s.name != "" && s.name != j.req.Name {
+			l.states.keep(s, s.name, end) // the other conversation may come back
+		}
+		s.name, s.asked = j.req.Name, s.used
+		s.seq = slices.Grow(slices.Clone(j.req.Prompt), min(j.req.MaxTokens, maxGrow))
+		j.sampler = e.sampler(s)
+		j.sampler.Reset(j.req.Sample)
+		l.stats.PromptTokens += uint64(len(j.req.Prompt))
+		l.stats.CachedTokens += uint64(s.fed)
+		l.stats.QueueTime += j.res.Queued
+		l.active = append(l.active, j)
+		if !j.prompting() { // its logits are there
+			j.decoded = j.began
+			e.advance(j)
+		}
+	}
+}
+
+// sampler is that of a session.
+func (e *Engine) sampler(s *state) *sample.Sampler {
+	for i := range e.samplers {
+		if s == &e.loop.states.all[i] {
+			return e.samplers[i]
+		}
+	}
+	panic("engine: a request runs on a copy")
+}
+
+// plan fills l.rows: a token of every request that decodes, then prompts, which share what is left.
+func (l *loop) plan(batch, slice int) {
+	l.rows = l.rows[:0]
+	prompts := 0
+	n := len(l.active)
+	for _, j := range l.active {
+		j.rows, j.logits = 0, false
+		if j.prompting() {
+			prompts++
+		}
+	}
+	most := batch
+	if prompts > 0 && (batch > 1 || l.active[l.turn%n].prompting()) { // some room for prompts, however many decode
+		most--
+	}
+	for k := range n {
+		if j := l.active[(l.turn+k)%n]; !j.prompting() && len(l.rows) < most && !j.stalled() {
+			j.rows, j.logits = 1, true
+			l.rows = append(l.rows, model.Row{Session: j.state.session, ID: j.state.seq[j.state.fed], Logits: j.state.session.Logits()})
+		}
+	}
+	room := batch - len(l.rows)
+	if len(l.rows) > 0 {
+		room = min(room, slice) // so that those who decode do not wait for long
+	}
+	for k := range n {
+		if room <= 0 {
+			break
+		}
+		if j := l.active[(l.turn+k)%n]; j.prompting() {
+			room -= l.planPrompt(j, (room+prompts-1)/prompts)
+			prompts--
+		}
+	}
+	l.turn++
+}
+
+// planPrompt adds at most room rows of a prompt, not beyond its next border, and returns how many.
+func (l *loop) planPrompt(j *job, room int) int {
+	s, prompt := j.state, j.req.Prompt
+	end := len(prompt)
+	for _, b := range j.req.Borders {
+		if b > s.fed && b < end {
+			end = b
+			break
+		}
+	}
+	n := min(end-s.fed, room)
+	if j.req.PromptLogProbs {
+		n = 1
+	}
+	j.rows, j.logits = n, s.fed+n == len(prompt) || j.req.PromptLogProbs
+	for i, id := range prompt[s.fed : s.fed+n] {
+		r := model.Row{Session: s.session, ID: id}
+		if i == n-1 && j.logits {
+			r.Logits = s.session.Logits()
+		}
+		l.rows = append(l.rows, r)
+	}
+	return n
+}
+
+// settle takes up the results of a pass.
+func (e *Engine) settle(err error) {
+	l := &e.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Passes++
+	l.stats.Rows += uint64(len(l.rows))
+	for _, j := range slices.Clone(l.active) {
+		if j.rows == 0 {
+			continue
+		}
+		s := j.state
+		if err != nil {
+			s.clear() // it stands anywhere
+			e.end(j, err)
+			continue
+		}
+		was := s.fed
+		for range j.rows {
+			s.hash = hashNext(s.hash, s.seq[s.fed])
+			s.fed++
+		}
+		s.logits = j.logits
+		if was < len(j.req.Prompt) {
+			e.prompted(j)
+		}
+		if s.fed >= len(j.req.Prompt) {
+			e.advance(j)
+		}
+	}
+}
+
+// prompted takes up what a pass did for a prompt.
+func (e *Engine) prompted(j *job) {
+	s, l := j.state, &e.loop
+	if j.req.PromptLogProbs && s.fed < len(j.req.Prompt) {
+		j.res.Prompt = append(j.res.Prompt, tokenOf(s.session.Logits(), j.req.Prompt[s.fed], j.req.TopTokens))
+	}
+	if i := slices.Index(j.req.Borders, s.fed); i >= 0 {
+		l.states.touch(s)
+		k := inner
+		if i == 0 {
+			k = head
+		}
+		l.states.keep(s, "", k)
+	}
+	if !j.prompting() {
+		j.decoded = time.Now()
+		j.res.Prefill = j.decoded.Sub(j.began)
+		l.stats.PrefillTime += j.res.Prefill
+	}
+}
+
+// advance samples the next token of a job, and ends the job when it is done.
+func (e *Engine) advance(j *job) {
+	done, err := j.next(j.state.session.Logits())
+	if done {
+		e.end(j, err)
+	}
+}
+
+// end takes a job off its session.
+func (e *Engine) end(j *job, err error) {
+	l := &e.loop
+	l.active = slices.DeleteFunc(l.active, func(x *job) bool { return x == j })
+	l.states.touch(j.state)
+	j.state.asked, j.state.busy = j.state.used, false
+	if err != nil {
+		l.stats.Failed++
+		j.finish(err)
+		return
+	}
+	j.out.finish()
+	j.res.Text = j.out.text.String()
+	j.res.Decode = time.Since(j.decoded)
+	l.stats.Requests++
+	l.stats.SampledTokens += uint64(len(j.res.IDs))
+	l.stats.DecodeTime += j.res.Decode
+	if took := time.Since(j.began); l.took == 0 {
+		l.took = took
+	} else {
+		l.took += (took - l.took) / 8
+	}
+	j.finish(nil)
+}
