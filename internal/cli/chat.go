@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"bimamba/edge/chat"
 	"bimamba/edge/engine"
 	"bimamba/memmap"
 )
@@ -22,9 +24,11 @@ func (e *env) chatCmd() *cobra.Command {
 		Short: "Talk to a model",
 		Long: `Chat reads a line, prints the model's answer and waits for the next. How it prompts depends on the model's kind:
 
-  instruct  turns as the model's prompt format says; the state is kept, so that each turn costs only its own tokens
-  intent    each line is an utterance for --task, from an empty state
-  base      each line continues the transcript
+  instruct  turns as the model's prompt format says
+  base      a plain transcript of "User:" and "Assistant:", which the model continues
+  intent    each line is an utterance for --task, and those before it are not read
+
+The state is kept, so that each turn costs only its own tokens.
 
 /task NAME changes the task, /reset forgets the conversation, /quit or Ctrl-D leaves. With --json each answer is a line of JSON.`,
 		Example: "  bimamba chat default\n  bimamba chat default --task topics\n  bimamba chat m.bimamba --system 'Answer briefly.'",
@@ -32,7 +36,7 @@ func (e *env) chatCmd() *cobra.Command {
 	}
 	flags := addModelFlags(c)
 	s := samplingFlags(c)
-	c.Flags().StringVar(&system, "system", "", "system turn (instruct models)")
+	c.Flags().StringVar(&system, "system", "", "system prompt")
 	c.Flags().StringVar(&task, "task", "", "task of an intent model (default: its first)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print answers as JSON lines")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -41,12 +45,22 @@ func (e *env) chatCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ch := &chat{env: e, eng: eng, req: req, system: system, asJSON: asJSON, prompts: e.typed && !asJSON}
+			local, err := chat.NewLocal(eng, chat.LocalOptions{TokenCap: math.MaxInt, MaxPrompt: math.MaxInt})
+			if err != nil {
+				return err
+			}
+			ch := &talk{env: e, local: local, system: system, asJSON: asJSON, prompts: e.typed && !asJSON}
+			p := req.Sample
+			ch.req.MaxTokens, ch.req.Stop = req.MaxTokens, req.Stop
+			ch.req.Sampling = chat.Sampling{
+				Temperature: &p.Temperature, TopK: &p.TopK, TopP: &p.TopP, MinP: &p.MinP, RepetitionPenalty: &p.RepetitionPenalty, Seed: &p.Seed,
+			}
+			ch.reset()
 			if eng.Manifest().Kind == memmap.KindIntent && task == "" {
 				task = eng.Manifest().Tasks[0].Name
 			}
-			if system != "" && eng.Manifest().Kind != memmap.KindInstruct {
-				return fmt.Errorf("--system: %s is of kind %s, which has no system turn", args[0], eng.Manifest().Kind)
+			if system != "" && eng.Manifest().Kind == memmap.KindIntent {
+				return fmt.Errorf("--system: %s is of kind %s, which reads no system prompt", args[0], eng.Manifest().Kind)
 			}
 			if task != "" {
 				if err := ch.setTask(task); err != nil {
@@ -59,27 +73,35 @@ func (e *env) chatCmd() *cobra.Command {
 	return c
 }
 
-// chat is one conversation.
-type chat struct {
+// talk is one conversation.
+type talk struct {
 	*env
-	eng     *engine.Engine
-	req     engine.Request
+	local   *chat.Local
+	req     chat.Request // with the messages so far
 	system  string
 	task    string
 	asJSON  bool
 	prompts bool // a person types: show that a line is awaited
 }
 
-func (c *chat) setTask(name string) error {
-	if _, err := c.eng.TaskPrompt(name, ""); err != nil {
+func (c *talk) setTask(name string) error {
+	if _, err := c.local.Engine().TaskPrompt(name, ""); err != nil {
 		return err
 	}
 	c.task = name
+	c.req.Model = ":" + name
 	return nil
 }
 
-func (c *chat) run(ctx context.Context) error {
-	s := c.eng.Model.Session(0)
+// reset forgets the conversation.
+func (c *talk) reset() {
+	c.req.Messages = nil
+	if c.system != "" {
+		c.req.Messages = []chat.Message{{Role: chat.System, Text: c.system}}
+	}
+}
+
+func (c *talk) run(ctx context.Context) error {
 	in := bufio.NewScanner(c.stdin)
 	in.Buffer(nil, 1<<20)
 	for c.prompt(); in.Scan(); c.prompt() {
@@ -90,7 +112,7 @@ func (c *chat) run(ctx context.Context) error {
 		case line == "/quit" || line == "/exit":
 			return nil
 		case line == "/reset":
-			s.Reset()
+			c.reset()
 			continue
 		case strings.HasPrefix(line, "/task"):
 			if err := c.setTask(strings.TrimSpace(strings.TrimPrefix(line, "/task"))); err != nil {
@@ -108,7 +130,7 @@ func (c *chat) run(ctx context.Context) error {
 	return in.Err()
 }
 
-func (c *chat) prompt() {
+func (c *talk) prompt() {
 	if !c.prompts {
 		return
 	}
@@ -120,56 +142,27 @@ func (c *chat) prompt() {
 }
 
 // answer feeds one line and prints what the model says to it.
-func (c *chat) answer(ctx context.Context, line string) error {
-	s := c.eng.Model.Session(0)
-	var text string
-	var err error
-	first := s.Pos() == 0
-	switch c.eng.Manifest().Kind {
-	case memmap.KindIntent:
-		s.Reset()
-		first = true
-		if text, err = c.eng.TaskPrompt(c.task, line); err != nil {
-			return err
-		}
-	case memmap.KindInstruct:
-		if first && c.system != "" {
-			text = c.eng.TurnPrompt(engine.System, c.system)
-		}
-		if !first {
-			text = c.eng.Manifest().Prompt.Turns.Assistant.Suffix // ends the answer before, whose end token was not fed
-		}
-		text += c.eng.TurnPrompt(engine.User, line)
-	default:
-		text = line
-		if !first {
-			text = "\n" + line
-		}
-	}
-	req := c.req
-	if req.Prompt, err = c.eng.Encode(text); err != nil {
-		return err
-	}
-	if p := &c.eng.Manifest().Prompt; !first && p.AddBOS && p.BOSID >= 0 {
-		req.Prompt = req.Prompt[1:] // BOS opens a conversation, not a turn
-	}
-	emit := func(t string) error { _, err := io.WriteString(c.stdout, t); return err }
+func (c *talk) answer(ctx context.Context, line string) error {
+	c.req.Messages = append(c.req.Messages, chat.Message{Role: chat.User, Text: line})
+	emit := func(e chat.Event) error { _, err := io.WriteString(c.stdout, e.Text); return err }
 	if c.asJSON {
 		emit = nil
 	}
-	res, err := c.eng.Generate(ctx, s, req, emit)
+	res, err := c.local.Chat(ctx, &c.req, emit)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			fmt.Fprintln(c.stdout)
 		}
 		return err
 	}
+	c.req.Messages = append(c.req.Messages, chat.Message{Role: chat.Assistant, Text: res.Text})
+	rate := perSecond(res.Usage.Completion, res.Timing.Decode)
 	if c.asJSON {
 		return writeJSON(c.stdout, map[string]any{
-			"text": res.Text, "tokens": len(res.IDs), "finish_reason": res.FinishReason,
-			"prompt_tokens": len(req.Prompt), "decode_tokens_per_s": perSecond(len(res.IDs), res.Decode),
+			"text": res.Text, "tokens": res.Usage.Completion, "finish_reason": res.Finish,
+			"prompt_tokens": res.Usage.Prompt, "cached_tokens": res.Usage.Cached, "decode_tokens_per_s": rate,
 		})
 	}
-	fmt.Fprintf(c.stdout, "\n[%d tokens, %.1f tokens/s]\n", len(res.IDs), perSecond(len(res.IDs), res.Decode))
+	fmt.Fprintf(c.stdout, "\n[%d tokens, %.1f tokens/s]\n", res.Usage.Completion, rate)
 	return nil
 }
