@@ -1,0 +1,99 @@
+package unit
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+	"text/template"
+)
+
+// Paths of drop-ins, which are files of the machine's administrator and not of a package.
+const (
+	MemoryPath  = "/etc/systemd/system/bimambad.service.d/memory.conf"
+	SensorsPath = "/etc/systemd/system/bimambad.service.d/sensors.conf"
+)
+
+// User is the user and group that the service runs as.
+const User = "bimamba"
+
+// DefaultHeap is what the Go part of the daemon may take: requests, connections, compiled schemas. Idle it takes under 15 MB.
+const DefaultHeap = 64 << 20
+
+// overhead is what a process has beside all that is counted: code, stacks, the kernel's buffers of its sockets.
+const overhead = 32 << 20
+
+// Params are what the texts depend on. The zero value is a service without limits of memory but the Go heap's.
+type Params struct {
+	Exec         string // of the daemon; "" is /usr/bin/bimambad
+	Mapped       int64  // bytes of the blob: model.Footprint.File
+	Arena        int64  // bytes reserved for sessions and checkpoints: model.Footprint.Arena()
+	Heap         int64  // bytes for the Go heap, a soft limit; 0 is DefaultHeap
+	NotifyReload bool   // Type=notify-reload, for which systemd has to be 253 or newer; `systemctl reload` then waits for the reload's end
+}
+
+// File is one file to install.
+type File struct {
+	Path string // absolute
+	Mode uint32 // permission bits
+	Text string
+}
+
+// Files are what a package installs.
+func Files(p Params) []File {
+	return []File{
+		{"/usr/lib/systemd/system/bimambad.service", 0o644, Service(p)},
+		{"/usr/lib/systemd/system/bimambad.socket", 0o644, Socket()},
+		{"/usr/lib/systemd/system/bimamba.slice", 0o644, Slice(p)},
+		{"/usr/lib/sysusers.d/bimamba.conf", 0o644, Sysusers()},
+		{"/usr/lib/tmpfiles.d/bimamba.conf", 0o644, Tmpfiles()},
+	}
+}
+
+// Service is bimambad.service.
+func Service(p Params) string { return p.render("bimambad.service") }
+
+// Socket is bimambad.socket: with it systemd listens, and starts the daemon at the first request.
+func Socket() string { return Params{}.render("bimambad.socket") }
+
+// Slice is bimamba.slice. A service's MemoryMin= protects no more than its slice's, and system.slice has none.
+func Slice(p Params) string { return p.render("bimamba.slice") }
+
+// Memory is a drop-in for the service with the limits of memory alone, for [MemoryPath]. [Slice] belongs to it.
+func Memory(p Params) string { return p.render("memory.conf") }
+
+// Sensors is a drop-in for the service that opens the devices that temperature and power are read from, for [SensorsPath].
+func Sensors() string { return Params{}.render("sensors.conf") }
+
+// Sysusers is the file of sysusers.d(5): the service's user, and the groups that own sensors' devices.
+func Sysusers() string { return Params{}.render("sysusers.conf") }
+
+// Tmpfiles is the file of tmpfiles.d(5): the directories of the configuration, of models, of snapshots and of the socket.
+func Tmpfiles() string { return Params{}.render("tmpfiles.conf") }
+
+//go:embed text
+var texts embed.FS
+
+var templates = template.Must(template.New("").Option("missingkey=error").ParseFS(texts, "text/*"))
+
+func (p Params) render(name string) string {
+	if p.Exec == "" {
+		p.Exec = "/usr/bin/bimambad"
+	}
+	if p.Heap == 0 {
+		p.Heap = DefaultHeap
+	}
+	var b strings.Builder
+	if err := templates.ExecuteTemplate(&b, name, p); err != nil {
+		panic(fmt.Sprintf("unit: %s: %v", name, err)) // the texts are part of the program, and a test renders each
+	}
+	return b.String()
+}
+
+// Limited says whether the model's bytes are known.
+func (p Params) Limited() bool { return p.Mapped > 0 }
+
+// MemoryMin is what must not be taken away under pressure: the blob's pages, which each token reads, the states, and an idle heap.
+func (p Params) MemoryMin() int64 { return p.Mapped + p.Arena + p.Heap/4 }
+
+// MemoryMax is what the service may take at all: two models, because a reload opens the new one while requests end on the old one.
+func (p Params) MemoryMax() int64 { return 2*(p.Mapped+p.Arena) + p.Heap + overhead }
