@@ -10,13 +10,19 @@ import (
 // deps is the packages of this module that pkg depends on, itself left out, for an architecture.
 func deps(t *testing.T, goarch string, pkgs ...string) []string {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-deps"}, pkgs...)...)
+	return strings.Fields(goList(t, goarch, append([]string{"-deps"}, pkgs...)...))
+}
+
+// goList is the output of go list.
+func goList(t *testing.T, goarch string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
 	cmd.Env = append(cmd.Environ(), "GOARCH="+goarch, "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("go list -deps %v: %v\n%s", pkgs, err, out)
+		t.Fatalf("go list %v: %v\n%s", args, err, out)
 	}
-	return strings.Fields(string(out))
+	return string(out)
 }
 
 func under(pkg string, trees ...string) bool {
@@ -44,7 +50,10 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/edge/model", []string{"bimamba/memmap", "bimamba/neon"}},
 			{"bimamba/edge/sample", []string{"bimamba/neon"}},
 			{"bimamba/edge/token", []string{"bimamba/memmap", "bimamba/neon/layout"}},
+			{"bimamba/edge/grammar", []string{"bimamba/edge/token", "bimamba/memmap", "bimamba/neon/layout"}},
+			{"bimamba/edge/state", nil},
 			{"bimamba/internal/atomicfile", nil},
+			{"bimamba/systemd", nil},
 		} {
 			for _, pkg := range deps(t, goarch, rule.tree+"/...") {
 				if under(pkg, "bimamba") && !under(pkg, append(rule.allowed, rule.tree)...) {
@@ -52,10 +61,13 @@ func TestImportRules(t *testing.T) {
 				}
 			}
 		}
-		// What the daemon is made of never links a converter, host-only code, the built-in model or a command line's libraries.
-		for _, pkg := range deps(t, goarch, "bimamba/edge/...", "bimamba/memmap/...", "bimamba/neon/...") {
+		// The daemon, and all that it may come to be made of, never links a converter, host-only code, the built-in model or a command line's libraries.
+		for _, pkg := range deps(t, goarch, "bimamba/cmd/bimambad", "bimamba/edge/...", "bimamba/memmap/...", "bimamba/neon/...") {
+			if under(pkg, "bimamba/internal/atomicfile") {
+				continue
+			}
 			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy",
-				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "github.com/pelletier", "google.golang.org/protobuf") {
+				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "google.golang.org/protobuf") {
 				t.Errorf("%s: the daemon's packages depend on %s", goarch, pkg)
 			}
 		}
@@ -71,5 +83,18 @@ func TestReferenceIsTestOnly(t *testing.T) {
 		if under(pkg, "bimamba/internal/ref64", "bimamba/internal/testmodel", "testing") {
 			t.Errorf("a program depends on %s", pkg)
 		}
+	}
+}
+
+// TestModuleGraph keeps the number of modules that a user of this one comes to depend on.
+func TestModuleGraph(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go tool is not here")
+	}
+	const most = 40
+	if n := len(strings.Split(strings.TrimSpace(goList(t, "amd64", "-m", "all")), "\n")); n > most {
+		t.Errorf("the graph has %d modules, more than %d", n, most)
+	} else {
+		t.Logf("%d modules", n)
 	}
 }

@@ -1,0 +1,5 @@
+//go:build cgo
+
+package daemon
+
+func usesCgo() bool { return true }

@@ -1,0 +1,220 @@
+package config
+
+import "math"
+
+// option is one line of the table. Flags, environment, TOML keys, help and the sample file are made of it.
+type option struct {
+	name    string // as in TOML
+	group   string // heading in the help
+	arg     string // what the value is called in the help; "" for a switch
+	def     string // as set takes it; a list has one element or none
+	help    string
+	min     float64 // of numbers; seconds of a time, bytes of a size
+	max     float64
+	zero    string   // what 0 is called, where it means something special
+	choices []string // of strings
+	live    bool     // a reload applies it
+	field   func(*Config) any
+}
+
+// Upper ends of ranges. They keep a slip of the finger from being taken for a wish; none is a limit of the code.
+const (
+	maxSessions = 1024
+	maxLength   = 1 << 24 // tokens
+	day         = 24 * 3600
+)
+
+var logLevels = []string{"debug", "info", "warn", "error"}
+
+var options = []option{
+	{
+		name: "config", group: "Model", arg: "FILE", field: func(c *Config) any { return &c.File },
+		help: "The TOML file with these options. It may be missing unless it is named. Default: bimambad.toml in $CONFIGURATION_DIRECTORY, else in /etc/bimamba.",
+	},
+	{
+		name: "model", group: "Model", arg: "FILE", def: defaultModel, live: true, field: func(c *Config) any { return &c.Model },
+		help: "The blob to serve. A reload opens it again: requests in flight end on the old one.",
+	},
+	{
+		name: "persona", group: "Model", arg: "NAME=FILE", live: true, field: func(c *Config) any { return &c.Persona },
+		help: "Serve a state that `bimamba bake` made as a model of its own, NAME. It is bound to the blob that it was made with.",
+	},
+	{
+		name: "sessions", group: "Model", arg: "N", def: "2", min: 1, max: maxSessions, live: true, field: func(c *Config) any { return &c.Sessions },
+		help: "How many requests generate at a time. Each has a recurrent state in memory that is reserved at start.",
+	},
+	{
+		name: "checkpoints", group: "Model", arg: "N", def: "8", max: 65536, live: true, field: func(c *Config) any { return &c.Checkpoints },
+		help: "How many states of prompts' beginnings are kept, so that a conversation's next turn reads only what is new. Each takes as much memory as a session.",
+	},
+	{
+		name: "threads", group: "Model", arg: "N", def: "auto", min: 1, max: 1024, zero: "auto", live: true, field: func(c *Config) any { return &c.Threads },
+		help: "Threads that compute. auto: the fast cores.",
+	},
+	{
+		name: "precision", group: "Model", arg: "NAME", def: "lut16", live: true, field: func(c *Config) any { return &c.Precision },
+		help: "Arithmetic of the 1-bit matrices: exact (float32), lut16 (relative error about 1e-4) or fast (about 1e-2).",
+	},
+	{
+		name: "state", group: "Model", arg: "TYPE", def: "f16", live: true, field: func(c *Config) any { return &c.State },
+		help: "Type of recurrent states: f16 or f32. Snapshots and personas of one type do not load into the other.",
+	},
+	{
+		name: "batch", group: "Model", arg: "TOKENS", def: "auto", min: 1, max: 1024, zero: "auto", live: true, field: func(c *Config) any { return &c.Batch },
+		help: "How many tokens of prompts and of several sessions share a pass over the weights.",
+	},
+
+	{
+		name: "listen", group: "Network", arg: "ADDRESS", def: "127.0.0.1:11434", field: func(c *Config) any { return &c.Listen },
+		help: "Where to listen: HOST:PORT, [IPV6]:PORT, :PORT for all addresses, unix:PATH, or unix:@NAME. Sockets that systemd passes come instead.",
+	},
+	{
+		name: "auth", group: "Network", arg: "WHEN", def: AuthAuto, choices: []string{AuthAuto, AuthAlways, AuthNever}, live: true,
+		field: func(c *Config) any { return &c.Auth },
+		help:  "When a request must show the token (Authorization: Bearer): auto, at addresses that other machines reach; always; never.",
+	},
+	{
+		name: "token_file", group: "Network", arg: "FILE", field: func(c *Config) any { return &c.TokenFile },
+		help: "Where the token is. The daemon makes it, of mode 0600, if it is missing and needed. Default: token in state_dir.",
+	},
+	{
+		name: "cors_origin", group: "Network", arg: "ORIGIN", live: true, field: func(c *Config) any { return &c.CORSOrigin },
+		help: "A web page's origin that may call from a browser, or * for any. Default: none but the daemon's own page.",
+	},
+	{
+		name: "tls_cert", group: "Network", arg: "FILE", field: func(c *Config) any { return &c.TLSCert },
+		help: "Encrypt TCP connections with this certificate chain (PEM). A reload reads it again.",
+	},
+	{
+		name: "tls_key", group: "Network", arg: "FILE", field: func(c *Config) any { return &c.TLSKey },
+		help: "The certificate's private key (PEM).",
+	},
+	{
+		name: "tls_self_signed", group: "Network", def: "false", field: func(c *Config) any { return &c.TLSSelfSigned },
+		help: "Encrypt TCP connections with a certificate that the daemon makes and keeps in state_dir. Its fingerprint is in the log.",
+	},
+
+	{
+		name: "max_tokens", group: "Requests", arg: "TOKENS", def: "512", min: 1, max: maxLength, live: true, field: func(c *Config) any { return &c.MaxTokens },
+		help: "How long an answer gets if the request does not say.",
+	},
+	{
+		name: "max_tokens_limit", group: "Requests", arg: "TOKENS", def: "4096", min: 1, max: maxLength, live: true,
+		field: func(c *Config) any { return &c.MaxTokensLimit },
+		help:  "The longest answer that a request may ask for.",
+	},
+	{
+		name: "max_prompt", group: "Requests", arg: "TOKENS", def: "65536", min: 1, max: maxLength, live: true, field: func(c *Config) any { return &c.MaxPrompt },
+		help: "The longest prompt. Memory does not grow with it, time does.",
+	},
+	{
+		name: "queue", group: "Requests", arg: "N", def: "32", max: 65536, live: true, field: func(c *Config) any { return &c.Queue },
+		help: "How many requests wait for a session; one more is answered 429.",
+	},
+	{
+		name: "request_timeout", group: "Requests", arg: "TIME", def: "5m", min: 1, max: day, live: true, field: func(c *Config) any { return &c.RequestTimeout },
+		help: "How long a request may take, with the time that it waits.",
+	},
+
+	{
+		name: "max_body", group: "Limits", arg: "SIZE", def: "1MB", min: 1024, max: 1 << 30, live: true, field: func(c *Config) any { return &c.MaxBody },
+		help: "The largest body of a request.",
+	},
+	{
+		name: "max_header", group: "Limits", arg: "SIZE", def: "16KiB", min: 1024, max: 1 << 20, field: func(c *Config) any { return &c.MaxHeader },
+		help: "The largest header of a request.",
+	},
+	{
+		name: "max_connections", group: "Limits", arg: "N", def: "512", min: 1, max: 1 << 20, live: true, field: func(c *Config) any { return &c.MaxConnections },
+		help: "How many connections may be open at a time.",
+	},
+	{
+		name: "rate", group: "Limits", arg: "NUMBER", def: "off", min: 0.001, max: 1e6, zero: "off", live: true, field: func(c *Config) any { return &c.Rate },
+		help: "Requests a second that one peer may send; one more is answered 429.",
+	},
+	{
+		name: "read_timeout", group: "Limits", arg: "TIME", def: "10s", min: 0.1, max: 3600, field: func(c *Config) any { return &c.ReadTimeout },
+		help: "How long a request may take to arrive.",
+	},
+
+	{
+		name: "state_dir", group: "Snapshots", arg: "DIRECTORY", field: func(c *Config) any { return &c.StateDir },
+		help: "Where snapshots of sessions are kept. Empty: there are none. Default: $STATE_DIRECTORY, which systemd sets.",
+	},
+	{
+		name: "state_max_bytes", group: "Snapshots", arg: "SIZE", def: "256MB", max: math.MaxInt64 / 2,
+		field: func(c *Config) any { return &c.StateMaxBytes },
+		help:  "How much all snapshots may take.",
+	},
+	{
+		name: "state_max_files", group: "Snapshots", arg: "N", def: "64", max: 1 << 20, field: func(c *Config) any { return &c.StateMaxFiles },
+		help: "How many snapshots there may be.",
+	},
+
+	{
+		name: "idle_exit", group: "Lifetime", arg: "TIME", def: "never", min: 1, max: 30 * day, zero: "never", live: true,
+		field: func(c *Config) any { return &c.IdleExit },
+		help:  "End after so long without a request. With socket activation the next request starts the daemon again.",
+	},
+	{
+		name: "drain_timeout", group: "Lifetime", arg: "TIME", def: "4s", max: 4.5, live: true, field: func(c *Config) any { return &c.DrainTimeout },
+		help: "How long requests in flight may go on when the daemon stops; a stop as a whole takes at most 5 s.",
+	},
+
+	{
+		name: "metrics", group: "Surface", def: "true", live: true, field: func(c *Config) any { return &c.Metrics },
+		help: "Serve /metrics.",
+	},
+	{
+		name: "page", group: "Surface", def: "true", live: true, field: func(c *Config) any { return &c.Page },
+		help: "Serve the built-in page at /.",
+	},
+	{
+		name: "log_level", group: "Surface", arg: "LEVEL", def: "info", live: true, field: func(c *Config) any { return &c.LogLevel },
+		help: "The least that is logged: debug, info, warn or error. Prompts and answers never are.",
+	},
+	{
+		name: "log_format", group: "Surface", arg: "FORMAT", def: LogText, choices: []string{LogText, LogJSON}, live: true,
+		field: func(c *Config) any { return &c.LogFormat },
+		help:  "text or json.",
+	},
+	{
+		name: "sandbox", group: "Surface", arg: "WHEN", def: SandboxAuto, choices: []string{SandboxAuto, SandboxOff, SandboxRequire},
+		field: func(c *Config) any { return &c.Sandbox },
+		help: "Give up, once started, all rights to files but those named here (Landlock, no_new_privs): auto, as far as the kernel can; off; " +
+			"require, or do not start.",
+	},
+}
+
+// find is the option of a name, or nil.
+func find(name string) *option {
+	for i := range options {
+		if options[i].name == name {
+			return &options[i]
+		}
+	}
+	return nil
+}
+
+// isList says whether the option may be given several times.
+func (o *option) isList() bool {
+	switch o.field(new(Config)).(type) {
+	case *[]Address, *[]Persona, *[]string:
+		return true
+	}
+	return false
+}
+
+// isSwitch says whether the flag needs no value.
+func (o *option) isSwitch() bool {
+	_, ok := o.field(new(Config)).(*bool)
+	return ok
+}
+
+// defaults is the default's values.
+func (o *option) defaults() []string {
+	if o.def == "" && o.isList() {
+		return nil
+	}
+	return []string{o.def}
+}

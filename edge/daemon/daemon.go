@@ -1,0 +1,322 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bimamba/edge/daemon/config"
+	snapshot "bimamba/edge/state"
+	"bimamba/systemd/notify"
+)
+
+const (
+	stopTime    = 5 * time.Second        // that a stop takes at most, from the signal to the end of the process
+	lastTime    = 200 * time.Millisecond // of that, for what is left when no connection is open any more
+	idleTimeout = 2 * time.Minute        // that a connection stays open between requests
+)
+
+// errStopping is why requests end that are not done when the daemon is.
+var errStopping = errors.New("the daemon is stopping")
+
+// Options of Run.
+type Options struct {
+	Load   func() (*config.Config, error) // reads the configuration, again for each reload
+	Reload <-chan os.Signal               // asks for a reload
+	Log    io.Writer                      // the log; safe for concurrent use, as a file is
+	Ready  func(addresses []string)       // called when requests are answered; may be nil
+
+	write time.Duration // instead of writeTimeout, for tests
+}
+
+// daemon is the running program.
+type daemon struct {
+	opt       Options
+	log       *slog.Logger
+	logTo     liveHandler
+	started   time.Time
+	notifier  *notify.Notifier
+	conf      atomic.Pointer[config.Config]
+	token     atomic.Pointer[string]
+	certs     certificates
+	models    models
+	dir       *snapshot.Dir // nil without a state directory
+	limit     limit
+	listeners []*listener
+	guard     *guard
+	server    *http.Server
+	reloads   atomic.Uint64
+	requests  atomic.Int64 // under way
+	lastEnd   atomic.Int64 // when the last one ended, Unix nanoseconds
+	stopping  atomic.Bool  // no request begins any more
+	oldModels sync.WaitGroup
+}
+
+func (d *daemon) config() *config.Config { return d.conf.Load() }
+
+// Run serves until ctx is done or nobody has asked for as long as the configuration says, and returns nil then. Any other end is an error.
+func Run(ctx context.Context, opt Options) (err error) {
+	c, err := opt.Load()
+	if err != nil {
+		return err
+	}
+	d := &daemon{opt: opt, started: time.Now()}
+	d.logTo.set(newHandler(opt.Log, c))
+	d.log = slog.New(&d.logTo)
+	d.conf.Store(c)
+	if d.notifier, err = notify.FromEnv(); err != nil {
+		return err
+	}
+	defer d.notifier.Close()
+	limitMemory(c)
+
+	d.notifier.Status("opening " + c.Model)
+	s, err := open(c)
+	if err != nil {
+		return err
+	}
+	d.models.swap(s)
+	defer func() { err = errors.Join(err, d.close()) }()
+	logModel(d.log, s)
+	if err := d.surface(c); err != nil {
+		for _, l := range d.listeners {
+			l.Close()
+		}
+		return err
+	}
+	return d.serve(ctx)
+}
+
+// close frees what requests use, for as long as there is time: what is not free then, the end of the process will free.
+func (d *daemon) close() error {
+	d.stopping.Store(true)
+	last := time.NewTimer(lastTime)
+	defer last.Stop()
+	freed := make(chan error, 1)
+	go func() {
+		for d.requests.Load() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		d.oldModels.Wait()
+		err := d.models.now.close()
+		if d.dir != nil {
+			err = errors.Join(err, d.dir.Close())
+		}
+		freed <- err
+	}()
+	select {
+	case err := <-freed:
+		return err
+	case <-last.C:
+		d.log.Warn("ending before all memory is free", "requests", d.requests.Load())
+		return nil
+	}
+}
+
+// surface opens what the daemon has outwards: the state directory, the token, the certificate and the addresses; then it gives up the rights to more.
+func (d *daemon) surface(c *config.Config) (err error) {
+	if c.StateDir != "" {
+		if d.dir, err = snapshot.OpenDir(c.StateDir, snapshot.Limits{Files: c.StateMaxFiles, Bytes: int64(c.StateMaxBytes)}); err != nil {
+			return err
+		}
+	}
+	d.limit.set(c.MaxConnections)
+	var encrypt *tls.Config
+	if c.TLS() {
+		pair, err := readCertificate(c)
+		if err != nil {
+			return err
+		}
+		d.certs.use(pair, d.log)
+		encrypt = d.certs.config()
+	}
+	if d.listeners, err = listen(c, &d.limit, encrypt); err != nil {
+		return err
+	}
+	token, err := d.readToken(c)
+	if err != nil {
+		return err
+	}
+	d.token.Store(&token)
+	return d.confine(c)
+}
+
+// readToken is the token that a configuration needs for the addresses that are open, "" if it needs none.
+func (d *daemon) readToken(c *config.Config) (string, error) {
+	if !slices.ContainsFunc(d.listeners, func(l *listener) bool { return needsToken(c, l.from) }) {
+		return "", nil
+	}
+	token, made, err := readToken(c.TokenFile)
+	if made {
+		d.log.Info("a token was made; clients send it as \"Authorization: Bearer TOKEN\"", "file", c.TokenFile)
+	}
+	return token, err
+}
+
+// serve answers until ctx is done.
+func (d *daemon) serve(ctx context.Context) error {
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	c := d.config()
+	if d.opt.write == 0 {
+		d.opt.write = writeTimeout
+	}
+	d.guard = &guard{conf: d.config, token: func() string { return *d.token.Load() }, next: d.handler(), log: d.log, write: d.opt.write}
+	d.server = &http.Server{
+		Handler: d.count(d.guard), ReadHeaderTimeout: c.ReadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: int(c.MaxHeader),
+		BaseContext: func(net.Listener) context.Context { return base }, ConnContext: withConn,
+		ErrorLog: slog.NewLogLogger(&d.logTo, slog.LevelDebug),
+		ConnState: func(c net.Conn, s http.ConnState) {
+			if s == http.StateNew || s == http.StateIdle { // until the guard sees a request; the server may answer itself, "400 Bad Request"
+				c.SetWriteDeadline(time.Now().Add(idleTimeout + writeTimeout))
+			}
+		},
+	}
+	failed := make(chan error, len(d.listeners))
+	var names []string
+	for _, l := range d.listeners {
+		names = append(names, l.String())
+		go func() { failed <- d.server.Serve(l) }()
+	}
+	d.lastEnd.Store(time.Now().UnixNano())
+	d.log.Info("ready", "listen", strings.Join(names, " "), "seconds", time.Since(d.started).Seconds())
+	d.notifier.Ready("answering at " + strings.Join(names, ", "))
+	if d.opt.Ready != nil {
+		d.opt.Ready(names)
+	}
+	err := d.watch(ctx, failed)
+	d.notifier.Stopping()
+	d.log.Info("stopping")
+
+	drain := d.config().DrainTimeout
+	if d.shutdown(drain) {
+		return err
+	}
+	d.stopping.Store(true)
+	cancel(errStopping) // what still runs ends now
+	if !d.shutdown(stopTime - lastTime - drain) {
+		d.server.Close()
+	}
+	return err
+}
+
+// shutdown closes the addresses and waits until all connections are idle, for as long as limit. Those on which no whole request has come do not
+// count when nothing else has run for a moment.
+func (d *daemon) shutdown(limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go func() {
+		const moment = 300 * time.Millisecond
+		for last := time.Now(); time.Since(last) < moment; time.Sleep(10 * time.Millisecond) {
+			if d.requests.Load() > 0 {
+				last = time.Now()
+			}
+		}
+		cancel()
+	}()
+	return d.server.Shutdown(ctx) == nil || d.requests.Load() == 0 && d.server.Close() == nil
+}
+
+// watch waits for what ends the daemon, and meanwhile reloads, feeds the watchdog and looks whether anybody still asks.
+func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
+	var dog, idle <-chan time.Time
+	if every := d.notifier.WatchdogInterval(); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		dog = t.C
+	}
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	idle = t.C
+	var passes uint64
+	var of *served // whose passes they are
+	tidy := sync.OnceFunc(debug.FreeOSMemory)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("an address stopped to answer: %w", err)
+		case <-d.opt.Reload:
+			d.reload()
+		case <-dog:
+			s, done := d.models.use()
+			now, busy := s.local.Engine().Progress()
+			done()
+			if !busy || now != passes || s != of {
+				d.notifier.Watchdog()
+			} else {
+				d.log.Error("no pass over the weights since the last look: systemd is not told that all is well")
+			}
+			passes, of = now, s
+		case <-idle:
+			tidy() // what opening took, now that nobody waits for the first answer
+			after := d.config().IdleExit
+			if after > 0 && d.requests.Load() == 0 && time.Since(time.Unix(0, d.lastEnd.Load())) > after {
+				d.log.Info("nobody asks: ending (idle_exit)")
+				return nil
+			}
+		}
+	}
+}
+
+// count keeps track of requests under way.
+func (d *daemon) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.requests.Add(1)
+		defer func() {
+			d.lastEnd.Store(time.Now().UnixNano())
+			d.requests.Add(-1)
+		}()
+		if d.stopping.Load() {
+			w.Header().Set("Connection", "close")
+			w.Header().Set("Retry-After", "1")
+			refuse(w, r, http.StatusServiceUnavailable, errStopping.Error()+"; ask again when it is back")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// logModel says what is served and what memory it takes.
+func logModel(log *slog.Logger, s *served) {
+	e := s.local.Engine()
+	f, o, info := e.Model.Footprint(), e.Model.Options(), s.local.Models()[0]
+	log.Info("model", "name", info.Name, "kind", info.Kind, "file", e.Model.Blob().Name(), "digest", info.Digest[:12], "threads", o.Threads,
+		"precision", o.Precision.String(), "state", o.State.String())
+	log.Info("memory, all that will be used beside Go's heap", "mapped", f.File, "arena", f.Arena(), "sessions", o.Sessions, "checkpoints", o.Prefixes,
+		"state_each", f.State()+f.Logits, "workspace", f.Workspace+f.Shared)
+	for _, m := range s.local.Models() {
+		if m.Persona != "" {
+			log.Info("persona", "name", m.Persona)
+		}
+	}
+}
+
+// HeapLimit is the memory that Go's heap is kept to, in bytes: buffers of connections, bodies of requests, vocabulary and masks.
+func HeapLimit(c *config.Config) int64 {
+	const base, usual, each = 40 << 20, 512, 24 << 10 // base has room for the usual number of connections
+	return base + bodyBudget*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual))
+}
+
+// limitMemory keeps Go's heap small, unless the environment says how large it may be.
+func limitMemory(c *config.Config) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(HeapLimit(c))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}

@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bimamba/edge/chat"
+	"bimamba/edge/daemon/config"
+	"bimamba/edge/engine"
+	"bimamba/edge/model"
+	"bimamba/memmap"
+	"bimamba/neon/pool"
+)
+
+// served is an open blob with what runs on it.
+type served struct {
+	file  *memmap.File
+	local *chat.Local
+	users sync.WaitGroup
+
+	damaged atomic.Pointer[memmap.FaultError] // what could not be read of the file, nil if all could
+}
+
+// open maps the blob of a configuration, reserves its memory and reads its personas.
+func open(c *config.Config) (*served, error) {
+	f, err := memmap.Open(c.Model)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("%w; name a blob with --model FILE (`bimamba convert` makes one)", err)
+		}
+		return nil, err
+	}
+	s, err := openFile(c, f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func openFile(c *config.Config, f *memmap.File) (*served, error) {
+	opt := modelOptions(c)
+	chooseThreads(&opt, f.Manifest())
+	e, err := engine.Open(f, engine.Options{Model: opt, Queue: c.Queue})
+	if err != nil {
+		return nil, err
+	}
+	l, err := chat.NewLocal(e, chat.LocalOptions{
+		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt, Timeout: c.RequestTimeout,
+	})
+	if err != nil {
+		e.Close()
+		return nil, fmt.Errorf("%s: %w", c.Model, err)
+	}
+	for _, p := range c.Persona {
+		if err := loadPersona(l, p); err != nil {
+			e.Close()
+			return nil, err
+		}
+	}
+	return &served{file: f, local: l}, nil
+}
+
+// modelOptions is how a configuration opens a model, but for threads that it leaves open.
+func modelOptions(c *config.Config) model.Options {
+	return model.Options{Precision: c.Precision, State: c.State, Sessions: c.Sessions, Prefixes: c.Checkpoints, Threads: c.Threads, Batch: c.Batch}
+}
+
+// quickTraffic is how many bytes a token has to move before it pays to measure how many cores it takes to read memory at its full speed.
+// That takes longer than all else that a start does.
+const quickTraffic = 32 << 20
+
+// chooseThreads sets the threads of a configuration that leaves them to the daemon.
+func chooseThreads(opt *model.Options, m *memmap.Manifest) {
+	if opt.Threads != 0 {
+		return
+	}
+	if f := model.NewFootprint(m, *opt); f.Traffic().Total() < quickTraffic {
+		opt.Threads = pool.AllCores()
+		return
+	}
+	opt.AutoThreads(m)
+}
+
+func loadPersona(l *chat.Local, p config.Persona) error {
+	f, err := os.Open(p.File)
+	if err != nil {
+		return fmt.Errorf("persona %s: %w", p.Name, err)
+	}
+	defer f.Close()
+	return l.Persona(p.Name, f)
+}
+
+// close waits for those who use s, and frees it.
+func (s *served) close() error {
+	s.users.Wait()
+	return errors.Join(s.local.Engine().Close(), s.file.Close())
+}
+
+// models is the chat.Service of the daemon: that of the blob which is open now.
+type models struct {
+	mu  sync.Mutex
+	now *served
+}
+
+// use is the blob that is open, which stays so until done is called.
+func (m *models) use() (s *served, done func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now.users.Add(1)
+	return m.now, m.now.users.Done
+}
+
+// swap puts another blob in place and returns the one before, which may be in use still.
+func (m *models) swap(next *served) (old *served) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, m.now = m.now, next
+	return old
+}
+
+func (m *models) Models() []chat.Info {
+	s, done := m.use()
+	defer done()
+	return s.local.Models()
+}
+
+func (m *models) Find(name string) (chat.Info, error) {
+	s, done := m.use()
+	defer done()
+	return s.local.Find(name)
+}
+
+func (m *models) Chat(ctx context.Context, r *chat.Request, emit func(chat.Event) error) (*chat.Reply, error) {
+	s, done := m.use()
+	defer done()
+	reply, err := s.local.Chat(ctx, r, emit)
+	return reply, s.failure(ctx, err)
+}
+
+func (m *models) Complete(ctx context.Context, r *chat.Completion, emit func(chat.Event) error) (*chat.Reply, error) {
+	s, done := m.use()
+	defer done()
+	reply, err := s.local.Complete(ctx, r, emit)
+	return reply, s.failure(ctx, err)
+}
+
+// failure notes what an error says of the file, and tells a client that its request ends because the daemon does.
+func (s *served) failure(ctx context.Context, err error) error {
+	if fault, ok := errors.AsType[*memmap.FaultError](err); ok {
+		s.damaged.Store(fault)
+	}
+	if errors.Is(err, context.Canceled) && context.Cause(ctx) == errStopping {
+		return &chat.Error{Code: chat.Unavailable, Message: errStopping.Error(), RetryAfter: time.Second, Err: err}
+	}
+	return err
+}
