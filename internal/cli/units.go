@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"bimamba/edge/daemon"
+	"bimamba/edge/daemon/config"
+	"bimamba/internal/atomicfile"
+	"bimamba/systemd/unit"
+)
+
+func (e *env) unitsCmd() *cobra.Command {
+	var root, exec string
+	var force, sensors bool
+	c := &cobra.Command{
+		Use:   "units FILE",
+		Short: "Write systemd's files for bimambad",
+		Long: `Units prints the service, the socket, the slice, and the files for sysusers and tmpfiles that run bimambad under systemd, with the memory limits that serving FILE
+asks for: MemoryMax= so that the daemon cannot harm the rest of the machine, MemoryMin= so that the weights stay in memory.
+
+With --root they are written below a directory, / for this machine; then: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload &&
+systemctl enable --now bimambad.socket. What bimambad.toml says about sessions and checkpoints is not known here: the limits are those of the defaults.`,
+		Example: "  bimamba units default\n  sudo bimamba units m.bimamba --root / --exec /usr/local/bin/bimambad",
+		Args:    oneFile,
+	}
+	f := c.Flags()
+	f.StringVar(&root, "root", "", "write the files below this directory instead of printing them")
+	f.StringVar(&exec, "exec", "/usr/bin/bimambad", "where the daemon is")
+	f.BoolVar(&sensors, "sensors", false, "also the drop-in that opens the devices of temperature and power sensors")
+	f.BoolVar(&force, "force", false, "replace files that exist")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if !filepath.IsAbs(exec) {
+			return fmt.Errorf("--exec %s: systemd wants an absolute path", exec)
+		}
+		blob, err := openBlob(args[0])
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		m := daemon.Footprint(config.Default(), blob.Manifest())
+		p := unit.Params{Exec: exec, Mapped: m.Mapped, Arena: m.Arena, Heap: m.Heap}
+		files := unit.Files(p)
+		if sensors {
+			files = append(files, unit.File{Path: unit.SensorsPath, Mode: 0o644, Text: unit.Sensors()})
+		}
+		for _, x := range files {
+			if root == "" {
+				fmt.Fprintf(e.stdout, "# %s\n%s\n", x.Path, x.Text)
+				continue
+			}
+			if err := writeUnit(filepath.Join(root, x.Path), x, force); err != nil {
+				return err
+			}
+			fmt.Fprintln(e.stdout, filepath.Join(root, x.Path))
+		}
+		return nil
+	}
+	return c
+}
+
+func writeUnit(path string, x unit.File, force bool) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := atomicfile.Create(path, atomicfile.Options{Force: force})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Chmod(os.FileMode(x.Mode)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, x.Text); err != nil {
+		return err
+	}
+	return f.Commit()
+}
