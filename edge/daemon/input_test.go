@@ -235,7 +235,7 @@ func TestClientsThatGo(t *testing.T) {
 
 func TestQueue(t *testing.T) {
 	t.Parallel()
-	d := start(t, "sessions = 1", "queue = 1", `request_timeout = "2s"`)
+	d := start(t, "sessions = 1", "queue = 1", `request_timeout = "5s"`)
 	res, _ := d.stream()
 	var wg sync.WaitGroup
 	wg.Go(func() {
