@@ -81,6 +81,12 @@ func (c *compiler) rule(v *value, path string) (int, error) {
 
 // place takes a value of a schema: constants where they stand, all else by a rule of its own.
 func (c *compiler) place(n *nfa, from, to int, v *value, path string) error {
+	if len(n.nodes) > maxNodes { // as many values in as many places may have come to by now
+		c.b.tooManyNodes()
+	}
+	if c.b.err != nil {
+		return c.errorf(path, "%v", c.b.err)
+	}
 	if v.get("const") != nil || v.get("enum") != nil {
 		return c.fill(n, from, to, v, path)
 	}

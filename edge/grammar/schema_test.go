@@ -93,6 +93,7 @@ func TestErrors(t *testing.T) {
 		{strings.Repeat(`{"items":`, 70) + `{}` + strings.Repeat(`}`, 70), strings.Repeat("/items", 65), "nested more than 64"},
 		{`{"title":"` + strings.Repeat("x", 1<<16) + `"}`, "", "limit of 65536"},
 		{`{"properties":{` + many(200, `"aN":{"type":"array","minItems":1000,"items":{"const":"N"}}`) + `}}`, "*", "too large"},
+		{`{"type":"array","minItems":1000,"items":{"enum":[` + many(300, `"a value of some length with the number N"`) + `]}}`, "/items", "too large"},
 	} {
 		_, err := Schema([]byte(c.schema))
 		var e *Error
