@@ -89,7 +89,9 @@ func (b *builder) fail(format string, args ...any) {
 	}
 }
 
-func (b *builder) tooManyNodes() { b.fail("the schema is too large: it takes more than %d nodes", maxNodes) }
+func (b *builder) tooManyNodes() {
+	b.fail("the schema is too large: it takes more than %d nodes", maxNodes)
+}
 
 // determinise adds the rule's states: each is a set of the nodes that the text read so far may have led to.
 func (b *builder) determinise(rule int, n *nfa, start, end int) {
