@@ -271,12 +271,22 @@ func (l *Local) request(o *Options, prompt []uint32) (*engine.Request, error) {
 	switch {
 	case len(o.Format.Schema) > 0:
 		if req.Grammar, err = l.grammars.Schema(o.Format.Schema); err != nil {
-			return nil, Errorf(Invalid, "schema", "%v", err)
+			return nil, schemaError("schema", err)
 		}
 	case o.Format.JSON:
 		req.Grammar = grammar.JSON()
 	}
 	return req, nil
+}
+
+// schemaError is what is wrong with a schema that came in the field param.
+func schemaError(param string, err error) error {
+	if e, ok := errors.AsType[*grammar.Error](err); ok && e.Path != "" {
+		return Errorf(Invalid, param, "at %s: %s", e.Path, e.Message)
+	} else if ok {
+		return Errorf(Invalid, param, "%s", e.Message)
+	}
+	return Errorf(Invalid, param, "%v", err)
 }
 
 func set[T any](to *T, from *T) {

@@ -57,7 +57,7 @@ func (l *Local) toolGrammar(tools []ToolDef, choice ToolChoice) (*grammar.Gramma
 	}
 	g, err := l.grammars.Tools(list, choice != ToolAuto)
 	if err != nil {
-		return nil, Errorf(Invalid, "tools", "%v", err)
+		return nil, schemaError("tools", err)
 	}
 	return g, nil
 }
@@ -120,7 +120,7 @@ func (c *callReader) end() error {
 	if call.Arguments == nil {
 		call.Arguments = json.RawMessage("{}")
 	}
-	c.call = &ToolCall{ID: NewCallID(), Name: call.Name, Arguments: compact(call.Arguments)}
+	c.call = &ToolCall{ID: NewCallID(), Name: call.Name, Arguments: call.Arguments}
 	return c.send(Event{ToolCall: c.call, Tokens: c.tokensOf(c.tokens)})
 }
 

@@ -111,7 +111,7 @@ func TestCallReader(t *testing.T) {
 		{false, false, " \n{x", " \n{x", ""},
 		{false, true, " \n x y ", "x y ", ""},
 		{true, false, "\n hi {", "hi {", ""},
-		{true, false, ` {"name": "f", "arguments": {"a": [1, 2]}}`, "", `f {"a":[1,2]}`},
+		{true, false, ` {"name": "f", "arguments": {"a": [1, 2]}}`, "", `f {"a": [1, 2]}`},
 		{true, false, `{"name":"f"}`, "", "f {}"},
 		{true, false, `{"name":"f","argu`, `{"name":"f","argu`, ""},
 		{true, false, `{"name":"","arguments":{}}`, `{"name":"","arguments":{}}`, ""},

@@ -46,7 +46,11 @@ func open(c *config.Config) (*served, error) {
 func openFile(c *config.Config, f *memmap.File) (*served, error) {
 	opt := modelOptions(c)
 	chooseThreads(&opt, f.Manifest())
-	e, err := engine.Open(f, engine.Options{Model: opt, Queue: c.Queue})
+	queue := c.Queue
+	if queue == 0 { // to the engine, that is its default
+		queue = -1
+	}
+	e, err := engine.Open(f, engine.Options{Model: opt, Queue: queue})
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ type Engine struct {
 // Options of Open.
 type Options struct {
 	Model model.Options // Sessions is how many requests run at a time, Prefixes how many copies of states are kept
-	Queue int           // how many requests may wait; 0 means DefaultQueue
+	Queue int           // how many requests may wait; 0 means DefaultQueue, less than 0 none
 	Slice int           // how many tokens of prompts go through the layers together while other requests decode; 0 means DefaultSlice
 }
 
@@ -43,8 +43,11 @@ const (
 
 // Open binds the blob f and starts the goroutine that runs requests. f must stay open as long as the engine.
 func Open(f *memmap.File, opt Options) (*Engine, error) {
-	if opt.Queue <= 0 {
+	switch {
+	case opt.Queue == 0:
 		opt.Queue = DefaultQueue
+	case opt.Queue < 0:
+		opt.Queue = 0
 	}
 	if opt.Slice <= 0 {
 		opt.Slice = DefaultSlice

@@ -110,7 +110,7 @@ func (j *job) next(logits []float32) (done bool, err error) {
 	j.res.IDs = append(j.res.IDs, id)
 	j.state.seq = append(j.state.seq, id)
 	if j.req.LogProbs {
-		t := tokenOf(logits, id, j.req.TopTokens)
+		t := j.e.tokenOf(logits, id, j.req.TopTokens)
 		j.res.Tokens = append(j.res.Tokens, t)
 		j.out.tokens = append(j.out.tokens, t)
 	}
@@ -136,14 +136,14 @@ func (j *job) next(logits []float32) (done bool, err error) {
 }
 
 // tokenOf is a token with its probability and the likeliest ones in its place.
-func tokenOf(logits []float32, id uint32, top int) Token {
+func (e *Engine) tokenOf(logits []float32, id uint32, top int) Token {
 	total := sample.LogSum(logits)
 	t := Token{ID: id, LogProb: float64(logits[id]) - total}
 	if top <= 0 {
 		return t
 	}
 	var least float32 // of those in t.Top
-	for i, v := range logits {
+	for i, v := range logits[:e.Tokens.Size()] { // the rows behind them are no tokens
 		if v != v || len(t.Top) == top && v <= least {
 			continue
 		}

@@ -306,7 +306,7 @@ func (e *Engine) settle(err error) {
 func (e *Engine) prompted(j *job) {
 	s, l := j.state, &e.loop
 	if j.req.PromptLogProbs && s.fed < len(j.req.Prompt) {
-		j.res.Prompt = append(j.res.Prompt, tokenOf(s.session.Logits(), j.req.Prompt[s.fed], j.req.TopTokens))
+		j.res.Prompt = append(j.res.Prompt, e.tokenOf(s.session.Logits(), j.req.Prompt[s.fed], j.req.TopTokens))
 	}
 	if i := slices.Index(j.req.Borders, s.fed); i >= 0 {
 		l.states.touch(s)

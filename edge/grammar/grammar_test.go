@@ -172,8 +172,9 @@ func TestParts(t *testing.T) {
 		{"Concat", intent, []string{"{\"a\":1}\n", "{}\nTurned on."}, []string{"{}", "{}\na\nb", "\n"}},
 		{"Alt", Alt(Choice("a", "ab"), Choice("abc"), JSON()), []string{"a", "ab", "abc", "{}"}, []string{"abcd", ""}},
 		{"Concat of Alt", Concat(Alt(Text('x'), Choice("xx")), Text()), []string{"", "a", "xx", "axb", "xxx"}, []string{"\xff"}},
-		{"Tools", free, []string{call, `{"name":"off","arguments":{}}`, ``, `Hello {"name"`, ` {"name":"off", "arguments":{}}`, "\n\nHi", " "},
-			[]string{`{`, ` {`, "\n{", `{"name":"of","arguments":{}}`, `{"name":"off","arguments":{"area":"hall"}}`, `{"name":"on","arguments":{}}`, call + "x"}},
+		{"Tools", free, []string{call, `{"name": "off", "arguments": {}}`, ``, `Hello {"name"`, ` {"name": "off", "arguments": {}}`, "\n\nHi", " "},
+			[]string{`{`, ` {`, "\n{", `{"name":"off","arguments":{}}`, `{"name": "of", "arguments": {}}`, `{"name": "off", "arguments": {"area":"hall"}}`,
+				`{"name": "on", "arguments": {}}`, call + "x"}},
 		{"Tools required", must, []string{call}, []string{``, `Hello`}},
 	} {
 		for _, text := range c.yes {

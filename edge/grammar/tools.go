@@ -18,6 +18,7 @@ const maxTools = 128
 //
 //	{"name": NAME, "arguments": OBJECT}
 //
+// with its arguments spaced in any way and the rest as it stands here, so that it can be written again from its parts;
 // or, if it is not required, any text of which the first character that is not white space is not '{'. Errors are of type *Error, their paths
 // begin with the index of the tool.
 func Tools(tools []Tool, required bool) (*Grammar, error) {
@@ -38,10 +39,10 @@ func Tools(tools []Tool, required bool) (*Grammar, error) {
 	}
 	root := c.b.rule()
 	c.b.write(root, func(n *nfa, start, end int) {
-		name := n.colon(n.text(n.space(start), `{"name"`))
+		name := n.text(n.space(start), `{"name": `)
 		last := n.node()
 		for i, t := range tools {
-			n.call(n.colon(n.text(n.comma(n.text(name, quote(t.Name))), `"arguments"`)), args[i], last)
+			n.call(n.text(name, quote(t.Name)+`, "arguments": `), args[i], last)
 		}
 		n.bytes(last, '}', '}', end)
 		if !required {
