@@ -1,11 +1,13 @@
 # `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
-.PHONY: all demo test check generate fuzz default big drift bench clean
+.PHONY: all demo serve test e2e check generate fuzz default big drift bench clean
 .DELETE_ON_ERROR:
 
-all: bin/bimamba
+all: bin/bimamba bin/bimambad
 
 bin/bimamba: FORCE
 	CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/bimamba
+bin/bimambad: FORCE
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@ ./cmd/bimambad
 FORCE:
 
 # On a board without Go: make demo BIMAMBA=path of a program that was built elsewhere.
@@ -13,8 +15,17 @@ BIMAMBA = bin/bimamba
 demo: $(BIMAMBA)
 	@scripts/demo.sh $(BIMAMBA)
 
+# The daemon on the default model, for one's own machine: http://127.0.0.1:11434
+serve: bin/bimambad
+	bin/bimambad --model models/default.bimamba
+
 test: check
 	scripts/test.sh
+	scripts/e2e.sh
+
+# Real clients against the real daemon.
+e2e:
+	scripts/e2e.sh
 
 # What needs no test to be wrong.
 check:

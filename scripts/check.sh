@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh
 root=$PWD
 tool="go tool -modfile=$root/tools/go.mod"
-modules=(neon/gen/amd64 neon/gen/arm64 tools)
+modules=(neon/gen/amd64 neon/gen/arm64 tools internal/e2e)
 
 echo "check: gofmt"
 bad=$(gofmt -l $(git ls-files '*.go'))
@@ -29,11 +29,11 @@ echo "check: go.mod is tidy"
 go mod tidy -diff
 for dir in "${modules[@]}"; do (cd "$dir" && go mod tidy -diff); done
 echo "check: generated code"
-generated() { sha256sum memmap/*_gen.go neon/*.s; }
+generated() { sha256sum memmap/*_gen.go edge/state/*_gen.go neon/*.s; }
 before=$(generated)
 go generate ./... >/dev/null
 if [ "$before" != "$(generated)" ]; then
-	echo "check: go generate changes memmap/*_gen.go or neon/*.s: commit what it writes" >&2
+	echo "check: go generate changes generated files: commit what it writes" >&2
 	exit 1
 fi
 echo "check: instructions without a name in Go's assembler"
