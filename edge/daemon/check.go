@@ -20,8 +20,8 @@ type CheckedModel struct {
 	Arena    int64  `json:"arena_bytes"`    // states, logits and workspace
 	State    int64  `json:"state_bytes"`    // of one session or checkpoint, with its logits
 	Heap     int64  `json:"heap_limit"`     // Go's, at the most
-	Resident int64  `json:"resident_bytes"` // all of it: MemoryMax
-	Required int64  `json:"unmapped_bytes"` // without the file, which the kernel can drop and read again: MemoryMin
+	Resident int64  `json:"resident_bytes"` // all of it; a reload holds two models for a while: see `bimamba units` for MemoryMax=
+	Required int64  `json:"unmapped_bytes"` // without the file, which the kernel can drop and read again
 }
 
 // String is the model for people.

@@ -48,6 +48,7 @@ type daemon struct {
 	logTo     liveHandler
 	started   time.Time
 	notifier  *notify.Notifier
+	answering string // what systemd shows
 	conf      atomic.Pointer[config.Config]
 	token     atomic.Pointer[string]
 	certs     certificates
@@ -192,7 +193,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.lastEnd.Store(time.Now().UnixNano())
 	d.log.Info("ready", "listen", strings.Join(names, " "), "seconds", time.Since(d.started).Seconds())
-	d.notifier.Ready("answering at " + strings.Join(names, ", "))
+	d.answering = "answering at " + strings.Join(names, ", ")
+	d.notifier.Ready(d.answering)
 	if d.opt.Ready != nil {
 		d.opt.Ready(names)
 	}
@@ -241,7 +243,8 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 	defer t.Stop()
 	idle = t.C
 	var passes uint64
-	var of *served // whose passes they are
+	var of *served  // whose passes they are
+	var worked bool // there was work at the last look, which a pass should have done by now
 	tidy := sync.OnceFunc(debug.FreeOSMemory)
 	for {
 		select {
@@ -255,12 +258,12 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 			s, done := d.models.use()
 			now, busy := s.local.Engine().Progress()
 			done()
-			if !busy || now != passes || s != of {
+			if !busy || !worked || now != passes || s != of {
 				d.notifier.Watchdog()
 			} else {
 				d.log.Error("no pass over the weights since the last look: systemd is not told that all is well")
 			}
-			passes, of = now, s
+			passes, of, worked = now, s, busy
 		case <-idle:
 			tidy() // what opening took, now that nobody waits for the first answer
 			after := d.config().IdleExit

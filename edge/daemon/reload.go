@@ -15,7 +15,7 @@ import (
 // reload reads the configuration again and applies what can be applied; on an error all stays as it is.
 func (d *daemon) reload() {
 	d.notifier.Reloading()
-	defer d.notifier.Ready("answering")
+	defer d.notifier.Ready(d.answering)
 	if err := d.tryReload(); err != nil {
 		d.log.Error("reload: all stays as it was", "error", err.Error())
 		return

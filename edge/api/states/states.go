@@ -1,4 +1,6 @@
 // Package states is the HTTP API of snapshots: at /v1/state, sessions' recurrent states are saved, loaded, listed and deleted by name.
+//
+// A snapshot holds the prompt and all of the answer: it helps a request that goes on behind that answer, and no other.
 package states
 
 import (
