@@ -60,6 +60,8 @@ func (f *forward) prepare(w *matrix, t int, x, xs []float32) {
 // Rounds of a product: tiles of 64 rows of a 1-bit matrix, or denseRows rows of another.
 const (
 	denseRows = 16
+	// blockRows of a dense matrix are multiplied with all tokens in turn: 48 KB of int8 at the widest embedding here.
+	blockRows = 32
 	// productGrain is about how many rounds each worker has of a product, so that the last ones end together.
 	productGrain = 16
 )
@@ -91,10 +93,17 @@ func (f *forward) multiply(w *pool.Worker, m *matrix, dst, sum [][]float32) {
 		if m.dtype == memmap.B1 && f.m.opt.Precision != Exact {
 			neon.BitMatMul(dst, m.data, m.bits, f.lut[:T], lo, hi)
 		}
-		for t := range T {
-			f.rowsOf(m, t, dst[t], r0, r1)
-			if sum != nil {
-				neon.Add(sum[t][r0:r1], sum[t][r0:r1], dst[t][r0:r1])
+		step := r1 - r0
+		if m.dtype != memmap.B1 && T > 1 { // rows that every token finds in the cache again
+			step = blockRows
+		}
+		for ; r0 < r1; r0 += step {
+			end := min(r0+step, r1)
+			for t := range T {
+				f.rowsOf(m, t, dst[t], r0, end)
+				if sum != nil {
+					neon.Add(sum[t][r0:end], sum[t][r0:end], dst[t][r0:end])
+				}
 			}
 		}
 	})

@@ -267,19 +267,24 @@ func TestRank(t *testing.T) {
 	for _, n := range []int{0, 1, 255, 256, 1000, 5000} {
 		s := New(params(func(p *Params) {}), n)
 		c := make([]candidate, n)
+		logits := make([]float32, n)
 		for i := range c {
-			c[i] = candidate{uint32(i), float32(r.NormFloat64())}
+			v := float32(r.NormFloat64())
 			switch i % 7 {
 			case 0:
-				c[i].p = float32(r.IntN(3) - 1)
+				v = float32(r.IntN(3) - 1)
 			case 1:
-				c[i].p = float32(math.Copysign(0, r.Float64()-0.5))
+				v = float32(math.Copysign(0, r.Float64()-0.5))
 			case 2:
-				c[i].p *= math.MaxFloat32 / 8
+				v *= math.MaxFloat32 / 8
+			}
+			logits[i], c[i] = v, pack(v, uint32(i))
+			if c[i].id() != uint32(i) || c[i].logit() != v {
+				t.Fatalf("token %d of logit %v is packed as token %d of %v", i, v, c[i].id(), c[i].logit())
 			}
 		}
 		want := slices.Clone(c)
-		slices.SortStableFunc(want, func(a, b candidate) int { return cmp.Compare(b.p, a.p) })
+		slices.SortStableFunc(want, func(a, b candidate) int { return cmp.Compare(logits[b.id()], logits[a.id()]) })
 		if got := s.rank(c); !slices.Equal(got, want) {
 			t.Errorf("%d candidates are in another order", n)
 		}
