@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"bimamba/edge/daemon"
 	"bimamba/edge/daemon/config"
@@ -50,6 +51,8 @@ func run(args, env []string, stdout, stderr io.Writer) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	ended := context.AfterFunc(ctx, func() { time.AfterFunc(daemon.StopTime+lastTime, func() { giveUp(stderr) }) })
+	defer ended()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	if err := daemon.Run(ctx, daemon.Options{Load: load, Reload: reload, Log: stderr}); err != nil {
@@ -57,6 +60,23 @@ func run(args, env []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// lastTime is how much longer than it should take a stop may.
+const lastTime = 100 * time.Millisecond
+
+// giveUp ends the process when a stop does not: something holds it up that cannot be cancelled, as a disk that does not answer.
+func giveUp(stderr io.Writer) {
+	said := make(chan struct{})
+	go func() { // the log may be what does not answer
+		fmt.Fprintf(stderr, "bimambad: not stopped after %v: ending at once\n", daemon.StopTime+lastTime)
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(lastTime / 2):
+	}
+	os.Exit(1)
 }
 
 // cut removes a flag from args and tells whether it was there.

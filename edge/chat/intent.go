@@ -2,8 +2,6 @@ package chat
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -17,45 +15,19 @@ import (
 // homeTask is the task of an intent model whose intents are Home Assistant's, which clients know as tools.
 const homeTask = "home"
 
-// home is what a system prompt and a list of tools come to.
-type home struct {
-	key     [sha256.Size]byte
-	home    *intent.Home
-	grammar *grammar.Grammar
-}
-
-// homes remembers the last few: a client sends the same ones with every request.
-type homes struct {
-	mu   sync.Mutex
-	list []*home // the one used last in front
-
-	tasks map[string]*grammar.Grammar // without tools
-}
-
-const maxHomes = 8
-
-func (h *homes) get(system string, tools []intent.Tool) (*home, error) {
-	sum := sha256.New()
-	json.NewEncoder(sum).Encode(system)
-	if err := json.NewEncoder(sum).Encode(tools); err != nil {
-		return nil, Errorf(Invalid, "tools", "they are not JSON: %v", err)
+// homeGrammar is what the model may write for a home with tools. It depends on what the system text says about the home and not on the text, in
+// which Home Assistant also tells the time.
+func (l *Local) homeGrammar(home *intent.Home, tools []intent.Tool) (*grammar.Grammar, error) {
+	key := *home
+	key.Entities = slices.Clone(home.Entities)
+	for i := range key.Entities {
+		key.Entities[i].State, key.Entities[i].Unit = "", "" // which no grammar has
 	}
-	key := [sha256.Size]byte(sum.Sum(nil))
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	i := slices.IndexFunc(h.list, func(x *home) bool { return x.key == key })
-	if i < 0 {
-		x := &home{key: key, home: intent.ReadHome(system)}
-		var err error
-		if x.grammar, err = x.home.Grammar(tools); err != nil {
-			return nil, Errorf(Invalid, "tools", "%v", err)
-		}
-		i = min(len(h.list), maxHomes-1)
-		h.list = append(h.list[:i], x)
+	g, err := l.homes.get([]any{key, tools}, func() (*grammar.Grammar, error) { return home.Grammar(tools) })
+	if err != nil {
+		return nil, Errorf(Invalid, "tools", "%v", err)
 	}
-	x := h.list[i]
-	h.list = slices.Insert(slices.Delete(h.list, i, i+1), 0, x)
-	return x, nil
+	return g, nil
 }
 
 // taskSpans wraps an utterance as a task's prompt format says.
@@ -94,7 +66,8 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 			}
 		}
 	}
-	var h *home
+	var home *intent.Home
+	var calls *grammar.Grammar
 	if len(tools) > 0 {
 		var system strings.Builder
 		for _, m := range r.Messages {
@@ -102,21 +75,22 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 				system.WriteString(m.Text + "\n")
 			}
 		}
+		home = intent.ReadHome(system.String())
 		var err error
-		if h, err = l.homes.get(system.String(), tools); err != nil {
+		if calls, err = l.homeGrammar(home, tools); err != nil {
 			return nil, err
 		}
 	}
 	utterance = intent.Utterance(info.Task, utterance)
 	enc := newEncoder(l.e)
-	if err := enc.encode(l.taskSpans(info.Task, utterance)); err != nil {
+	if err := enc.encode(ctx, l.taskSpans(info.Task, utterance)); err != nil {
 		return nil, failure(ctx, err)
 	}
 	req, err := l.request(&r.Options, enc.ids)
 	if err != nil {
 		return nil, err
 	}
-	if h == nil {
+	if home == nil {
 		if req.Grammar == nil {
 			req.Grammar = l.taskGrammar(info.Task)
 		}
@@ -127,15 +101,21 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 		return l.reply(info, req, res), nil
 	}
 	if req.Grammar != nil {
-		return nil, Errorf(Unsupported, "response_format", "it does not go together with tools: an answer is a call or text of a format, send one of them")
+		return nil, Errorf(Unsupported, "response_format", "an intent model answers a request with tools by calls or by a sentence of its own, not in a format; leave out the format or the tools")
 	}
-	req.Grammar = h.grammar
+	req.Grammar = calls
 	res, err := l.generate(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}
 	reply := l.reply(info, req, res)
-	out := h.home.Calls(r.Messages[last].Text, res.Text, tools)
+	out := home.Calls(r.Messages[last].Text, res.Text, tools)
+	if out.Refused && l.opt.Log != nil {
+		l.opt.Log.DebugContext(ctx, "an intent model refused", "reason", out.Reason)
+	}
+	// Beside calls there is no text: out.Text is for when they have succeeded, which nobody knows yet. Home Assistant streams the text of every
+	// message of a turn to the speaker (components/conversation/chat_log.py), and then sends the results, which get an answer: it would speak twice,
+	// and the first time too early. A client that sends no results has the calls alone, as from any model.
 	reply.Text = ""
 	if len(out.Calls) == 0 {
 		reply.Text = out.Text
@@ -154,20 +134,14 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 
 // taskGrammar is what the model may write for a task, nil for one that nothing is known of.
 func (l *Local) taskGrammar(task string) *grammar.Grammar {
-	l.homes.mu.Lock()
-	defer l.homes.mu.Unlock()
-	if g, ok := l.homes.tasks[task]; ok {
+	f, _ := l.tasks.LoadOrStore(task, sync.OnceValue(func() *grammar.Grammar {
+		g, err := intent.TaskGrammar(task)
+		if err != nil {
+			return nil // a task of somebody's own: any text will do
+		}
 		return g
-	}
-	g, err := intent.TaskGrammar(task)
-	if err != nil {
-		return nil // a task of somebody's own: any text will do
-	}
-	if l.homes.tasks == nil {
-		l.homes.tasks = map[string]*grammar.Grammar{}
-	}
-	l.homes.tasks[task] = g
-	return g
+	}))
+	return f.(func() *grammar.Grammar)()
 }
 
 // results puts the results of calls into words. The model is not asked: it was not taught to.

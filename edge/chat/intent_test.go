@@ -1,13 +1,19 @@
 package chat
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"bimamba/edge/grammar"
+	"bimamba/edge/intent"
 	"bimamba/edge/model"
 	"bimamba/internal/testmodel"
 )
@@ -112,7 +118,7 @@ func TestIntent(t *testing.T) {
 
 	// What a client writes is not taken for the end of what it says.
 	enc := newEncoder(l.e)
-	if err := enc.encode(l.taskSpans("topics", "pin<|reply|><|home|>")); err != nil || string(l.e.Bytes(enc.ids[len(enc.ids)-1])) != "<|reply|>" || l.e.Specials(enc.ids) != 2 {
+	if err := enc.encode(t.Context(), l.taskSpans("topics", "pin<|reply|><|home|>")); err != nil || string(l.e.Bytes(enc.ids[len(enc.ids)-1])) != "<|reply|>" || l.e.Specials(enc.ids) != 2 {
 		t.Errorf("%v (%v)", enc.ids, err)
 	}
 
@@ -143,24 +149,85 @@ func TestIntent(t *testing.T) {
 	}
 }
 
-// TestHomes remembers a few.
+// TestHomes compiles a grammar for each of a few homes once, whatever else their texts say.
 func TestHomes(t *testing.T) {
 	l := &Local{}
-	systems := strings.Split("abcdefghijkl", "")
-	for _, s := range append(systems, systems[4]) {
-		if _, err := l.homes.get(s, nil); err != nil {
+	text := func(clock, name, state string) string {
+		return "The time is " + clock + ".\n- names: " + name + "\n  domain: light\n  state: '" + state + "'\n  areas: Kitchen\n"
+	}
+	tools := []intent.Tool{{Name: "HassTurnOn"}}
+	get := func(system string, tools []intent.Tool) *grammar.Grammar {
+		t.Helper()
+		g, err := l.homeGrammar(intent.ReadHome(system), tools)
+		if err != nil {
 			t.Fatal(err)
 		}
+		return g
 	}
-	if n := len(l.homes.list); n != maxHomes {
-		t.Errorf("%d homes", n)
+	first := get(text("10:01", "Lamp", "on"), tools)
+	if get(text("10:02", "Lamp", "on"), tools) != first || get(text("10:02", "Lamp", "off"), tools) != first {
+		t.Error("the time or a state made another grammar")
 	}
-	before := l.homes.list[3]
-	if x, _ := l.homes.get(systems[9], nil); l.homes.list[0] != x || len(l.homes.list) != maxHomes || x == nil || before == nil {
-		t.Error("the home used last is not in front")
+	if get(text("10:01", "Other", "on"), tools) == first || get(text("10:01", "Lamp", "on"), nil) == first {
+		t.Error("another home, or other tools, have the same grammar")
 	}
-	first := l.taskGrammar("home")
-	if again := l.taskGrammar("home"); first == nil || again != first || l.taskGrammar("chess") != nil {
+	for _, s := range strings.Split("abcdefghijkl", "") {
+		get(text("10:01", s, "on"), tools)
+	}
+	if n := len(l.homes.list); n != maxRecent {
+		t.Errorf("%d grammars", n)
+	}
+	if g := get(text("10:01", "i", "on"), tools); l.homes.list[0].grammar != g || len(l.homes.list) != maxRecent {
+		t.Error("the one used last is not in front")
+	}
+	task := l.taskGrammar("home")
+	if again := l.taskGrammar("home"); task == nil || again != task || l.taskGrammar("chess") != nil {
 		t.Error("a task's grammar")
+	}
+}
+
+// TestRecent compiles once for many, and meanwhile others.
+func TestRecent(t *testing.T) {
+	var r recent
+	begun, release := make(chan struct{}), make(chan struct{})
+	var compiled atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			g, err := r.get("slow", func() (*grammar.Grammar, error) {
+				compiled.Add(1)
+				close(begun)
+				<-release
+				return grammar.JSON(), nil
+			})
+			if g != grammar.JSON() || err != nil {
+				t.Errorf("%v, %v", g, err)
+			}
+		})
+	}
+	<-begun
+	broken := errors.New("broken")
+	if _, err := r.get("other", func() (*grammar.Grammar, error) { return nil, broken }); err != broken {
+		t.Errorf("%v", err)
+	}
+	close(release)
+	all.Wait()
+	if n := compiled.Load(); n != 1 {
+		t.Errorf("compiled %d times", n)
+	}
+}
+
+// TestRefusalIsLogged says why, for debugging.
+func TestRefusalIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	l := serve(t, testmodel.Default(t), model.Options{}, LocalOptions{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	for name, want := range map[string]bool{"refused": true, "turn": false} {
+		log.Reset()
+		if _, err := l.Chat(t.Context(), exchange(t, name), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "reason="); got != want {
+			t.Errorf("%s: %q", name, log.String())
+		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bimamba/edge/engine"
@@ -19,7 +21,9 @@ type Local struct {
 	opt      LocalOptions
 	name     string // canonical
 	grammars *grammar.Cache
-	homes    homes
+	homes    recent   // grammars of homes with tools
+	mixed    recent   // of tools with a format
+	tasks    sync.Map // by name: functions that give a task's grammar without tools, nil for none
 	personas map[string]*persona
 }
 
@@ -30,6 +34,7 @@ type LocalOptions struct {
 	MaxPrompt int           // tokens; DefaultMaxPrompt
 	Timeout   time.Duration // of a request; 0: none
 	Grammars  int           // how many schemas stay compiled; DefaultGrammars
+	Log       *slog.Logger  // gets, for debugging, why an intent model refused; nil for none
 }
 
 // Defaults of LocalOptions.
@@ -72,6 +77,8 @@ func (l *Local) Engine() *engine.Engine { return l.e }
 
 // Chat is Service.Chat.
 func (l *Local) Chat(ctx context.Context, r *Request, emit func(Event) error) (*Reply, error) {
+	ctx, cancel := l.limit(ctx)
+	defer cancel()
 	info, err := l.Find(r.Model)
 	if err != nil {
 		return nil, err
@@ -129,7 +136,7 @@ func (l *Local) converse(ctx context.Context, info Info, r *Request, emit func(E
 	if len(tools) > 0 {
 		messages = withTools(messages, tools)
 	}
-	if err := enc.encode(spans(turns, messages)); err != nil {
+	if err := enc.encode(ctx, spans(turns, messages)); err != nil {
 		return nil, failure(ctx, err)
 	}
 	req, err := l.request(&r.Options, enc.ids)
@@ -140,10 +147,12 @@ func (l *Local) converse(ctx context.Context, info Info, r *Request, emit func(E
 	req.Stop = append(req.Stop, turns.Stop...)
 	calls := &callReader{emit: emit, tokensOf: l.tokens, tools: len(tools) > 0, trim: turns == &transcript}
 	if len(tools) > 0 {
-		if req.Grammar != nil {
-			return nil, Errorf(Unsupported, "response_format", "it does not go together with tools: an answer is a call or text of a format, send one of them")
+		calls.names = make([]string, len(tools))
+		for i := range tools {
+			calls.names[i] = tools[i].Name
 		}
-		if req.Grammar, err = l.toolGrammar(tools, r.Choice); err != nil {
+		calls.format = req.Grammar != nil && r.Choice == ToolAuto
+		if req.Grammar, err = l.toolGrammar(tools, r.Choice, &r.Format, req.Grammar); err != nil {
 			return nil, err
 		}
 	}
@@ -164,11 +173,13 @@ func (l *Local) converse(ctx context.Context, info Info, r *Request, emit func(E
 
 // Complete is Service.Complete.
 func (l *Local) Complete(ctx context.Context, r *Completion, emit func(Event) error) (*Reply, error) {
+	ctx, cancel := l.limit(ctx)
+	defer cancel()
 	info, err := l.Find(r.Model)
 	if err != nil {
 		return nil, err
 	}
-	ids, borders, err := l.completionPrompt(info, r)
+	ids, borders, err := l.completionPrompt(ctx, info, r)
 	if err != nil {
 		return nil, failure(ctx, err)
 	}
@@ -202,7 +213,7 @@ func (l *Local) Complete(ctx context.Context, r *Completion, emit func(Event) er
 }
 
 // completionPrompt is the tokens of a completion's prompt, and where its messages end.
-func (l *Local) completionPrompt(info Info, r *Completion) (ids []uint32, borders []int, err error) {
+func (l *Local) completionPrompt(ctx context.Context, info Info, r *Completion) (ids []uint32, borders []int, err error) {
 	switch {
 	case r.IDs != nil:
 		for i, id := range r.IDs {
@@ -219,7 +230,7 @@ func (l *Local) completionPrompt(info Info, r *Completion) (ids []uint32, border
 		return ids, nil, err
 	case info.Kind == string(memmap.KindIntent):
 		enc := newEncoder(l.e)
-		err = enc.encode(l.taskSpans(info.Task, r.Prompt))
+		err = enc.encode(ctx, l.taskSpans(info.Task, r.Prompt))
 		return enc.ids, nil, err
 	}
 	enc := newEncoder(l.e)
@@ -230,7 +241,7 @@ func (l *Local) completionPrompt(info Info, r *Completion) (ids []uint32, border
 	} else if r.System != "" {
 		messages = append(messages, Message{Role: System, Text: r.System})
 	}
-	err = enc.encode(spans(turnsOf(l.e.Manifest()), append(messages, Message{Role: User, Text: r.Prompt})))
+	err = enc.encode(ctx, spans(turnsOf(l.e.Manifest()), append(messages, Message{Role: User, Text: r.Prompt})))
 	return enc.ids, enc.borders, err
 }
 
@@ -295,12 +306,18 @@ func set[T any](to *T, from *T) {
 	}
 }
 
-// generate runs a request within its time.
-func (l *Local) generate(ctx context.Context, req *engine.Request, emit func(engine.Piece) error) (*engine.Result, error) {
+// limit gives a request its time, which begins before anything is encoded or compiled.
+func (l *Local) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if l.opt.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, l.opt.Timeout)
-		defer cancel()
+		return context.WithTimeout(ctx, l.opt.Timeout)
+	}
+	return ctx, func() {}
+}
+
+// generate runs a request.
+func (l *Local) generate(ctx context.Context, req *engine.Request, emit func(engine.Piece) error) (*engine.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, failure(ctx, err)
 	}
 	res, err := l.e.Generate(ctx, *req, emit)
 	if err != nil {

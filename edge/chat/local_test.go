@@ -213,7 +213,6 @@ func TestErrors(t *testing.T) {
 		{instruct, Request{Messages: user("x"), Tools: append(tools, tools...)}, Invalid, "tools", `"f"`},
 		{instruct, Request{Messages: user("x"), Tools: []ToolDef{{Name: "f", Parameters: json.RawMessage(`{"type":"string"}`)}}}, Invalid, "tools", "object"},
 		{instruct, Request{Messages: user("x"), Tools: []ToolDef{{Name: "f", Parameters: json.RawMessage(`{`)}}}, Invalid, "tools", ""},
-		{instruct, Request{Messages: user("x"), Tools: tools, Options: Options{Format: Format{JSON: true}}}, Unsupported, "response_format", "together with tools"},
 	} {
 		_, err := c.l.Chat(t.Context(), &c.r, nil)
 		e, ok := errors.AsType[*Error](err)
@@ -272,6 +271,11 @@ func TestLimits(t *testing.T) {
 		l.opt.Timeout = time.Millisecond
 		if e := ask(t.Context(), l); e == nil || e.Code != Timeout || !strings.Contains(e.Message, "request_timeout") {
 			t.Errorf("a late request gave %v", e)
+		}
+		l.opt.Timeout = 1 // which is over before the prompt is encoded and found too long
+		_, err := l.Chat(t.Context(), &Request{Messages: user(strings.Repeat("x ", DefaultMaxPrompt))}, nil)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != Timeout {
+			t.Errorf("a request without time gave %v", err)
 		}
 		l.opt.Timeout = 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

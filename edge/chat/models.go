@@ -182,7 +182,7 @@ func (l *Local) Bake(ctx context.Context, name, system string, fn func(*snapshot
 	}
 	enc := newEncoder(l.e)
 	list := spans(turnsOf(l.e.Manifest()), []Message{{Role: System, Text: system}})
-	if err := enc.encode(list[:len(list)-1]); err != nil { // without the beginning of an answer
+	if err := enc.encode(ctx, list[:len(list)-1]); err != nil { // without the beginning of an answer
 		return err
 	}
 	const session = "bake"

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 
@@ -96,7 +97,8 @@ func newEncoder(e *engine.Engine) *encoder {
 }
 
 // encode appends spans. Messages are encoded one by one, so that a conversation's tokens are the beginning of those of the longer one.
-func (c *encoder) encode(list []span) error {
+// It stops when ctx ends.
+func (c *encoder) encode(ctx context.Context, list []span) error {
 	parts := make([]engine.Part, len(list))
 	for i, s := range list {
 		parts[i] = engine.Part{Text: s.text, Client: s.client, Answer: s.answer}
@@ -107,6 +109,9 @@ func (c *encoder) encode(list []span) error {
 	}
 	at := 0 // in the text of them all
 	for i := 0; i < len(list); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		skip, before := 0, at
 		if list[i].answer {
 			var known []uint32

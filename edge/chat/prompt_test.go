@@ -14,7 +14,7 @@ import (
 func shown(t *testing.T, l *Local, messages []Message) string {
 	t.Helper()
 	enc := newEncoder(l.e)
-	if err := enc.encode(spans(turnsOf(l.e.Manifest()), messages)); err != nil {
+	if err := enc.encode(t.Context(), spans(turnsOf(l.e.Manifest()), messages)); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.IsSorted(enc.borders) || len(slices.Compact(slices.Clone(enc.borders))) != len(enc.borders) {
@@ -144,7 +144,7 @@ func FuzzChat(f *testing.F) {
 			}
 			// The template's special tokens are there, and no others.
 			enc := newEncoder(l.e)
-			if err := enc.encode(spans(turnsOf(l.e.Manifest()), messages)); err != nil {
+			if err := enc.encode(t.Context(), spans(turnsOf(l.e.Manifest()), messages)); err != nil {
 				t.Fatal(err)
 			}
 			want := 0

@@ -47,27 +47,34 @@ func compact(b json.RawMessage) json.RawMessage {
 	return out.Bytes()
 }
 
-// toolGrammar is what an answer may be when tools are offered.
-func (l *Local) toolGrammar(tools []ToolDef, choice ToolChoice) (*grammar.Grammar, error) {
+// toolGrammar is what an answer may be when tools are offered: a call, or, if none is required, any text or what the format allows. format is its
+// grammar, nil for any text.
+func (l *Local) toolGrammar(tools []ToolDef, choice ToolChoice, f *Format, format *grammar.Grammar) (*grammar.Grammar, error) {
 	list := make([]grammar.Tool, 0, len(tools))
 	for _, t := range tools {
 		if choice == ToolAuto || choice == ToolRequired || t.Name == string(choice) {
 			list = append(list, grammar.Tool{Name: t.Name, Parameters: t.Parameters})
 		}
 	}
-	g, err := l.grammars.Tools(list, choice != ToolAuto)
+	calls, err := l.grammars.Tools(list, choice != ToolAuto || format != nil)
 	if err != nil {
 		return nil, schemaError("tools", err)
 	}
-	return g, nil
+	if choice != ToolAuto || format == nil {
+		return calls, nil
+	}
+	return l.mixed.get([]any{list, f}, func() (*grammar.Grammar, error) { return grammar.Alt(calls, format), nil })
 }
 
-// callReader takes a model's answer apart into text and a call of a tool. The grammar lets nothing but a call begin with a brace.
+// callReader takes a model's answer apart into text and a call of a tool. Without a format the grammar lets nothing but a call begin with a brace.
+// With one, what begins so may be JSON of the format: it is held back until its end, and a call if it has a call's two fields and a tool's name.
 type callReader struct {
 	emit     func(Event) error // may be nil
 	tokensOf func([]engine.Token) []Token
 	tools    bool
-	trim     bool // drop white space in front
+	names    []string // of the tools, for format
+	format   bool     // text has to be of one
+	trim     bool     // drop white space in front
 	text     strings.Builder
 	held     strings.Builder // a call, so far
 	tokens   []engine.Token  // of it
@@ -113,7 +120,7 @@ func (c *callReader) end() error {
 		Name      string
 		Arguments json.RawMessage
 	}
-	if err := json.Unmarshal([]byte(c.held.String()), &call); err != nil || call.Name == "" {
+	if err := json.Unmarshal([]byte(c.held.String()), &call); err != nil || call.Name == "" || c.format && !c.isCall(call.Name) {
 		c.text.WriteString(c.held.String())
 		return c.send(Event{Text: c.held.String(), Tokens: c.tokensOf(c.tokens)})
 	}
@@ -122,6 +129,13 @@ func (c *callReader) end() error {
 	}
 	c.call = &ToolCall{ID: NewCallID(), Name: call.Name, Arguments: call.Arguments}
 	return c.send(Event{ToolCall: c.call, Tokens: c.tokensOf(c.tokens)})
+}
+
+// isCall tells whether what was held, an object with a name, is a call's object and no other.
+func (c *callReader) isCall(name string) bool {
+	var fields map[string]json.RawMessage
+	json.Unmarshal([]byte(c.held.String()), &fields) // it has been before
+	return len(fields) == 2 && fields["name"] != nil && fields["arguments"] != nil && slices.Contains(c.names, name)
 }
 
 // NewCallID makes an identity for a call.

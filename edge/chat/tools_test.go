@@ -101,6 +101,38 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// TestToolsAndFormat gets calls, or text of the format, and calls alone where they are required.
+func TestToolsAndFormat(t *testing.T) {
+	l := tiny(t, memmap.KindInstruct, model.Options{}, LocalOptions{})
+	schema := json.RawMessage(`{"type":"object","properties":{"name":{"enum":["on","x"]}},"required":["name"],"additionalProperties":false}`)
+	calls, texts := 0, 0
+	for _, choice := range []ToolChoice{ToolAuto, ToolRequired, "off", ToolNone} {
+		for seed := range uint64(12) {
+			r := &Request{Messages: user("lamp"), Tools: lamps, Choice: choice, Options: Options{MaxTokens: 60, Sampling: hot(seed), Format: Format{Schema: schema}}}
+			var streamed strings.Builder
+			reply, err := l.Chat(t.Context(), r, func(e Event) error { streamed.WriteString(e.Text); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text map[string]string
+			switch isText := json.Unmarshal([]byte(reply.Text), &text) == nil; {
+			case len(reply.ToolCalls) == 1 && reply.Text == "" && choice != ToolNone && (choice != "off" || reply.ToolCalls[0].Name == "off"):
+				calls++
+			case len(reply.ToolCalls) == 0 && isText && len(text) == 1 && (text["name"] == "on" || text["name"] == "x") && (choice == ToolAuto || choice == ToolNone):
+				texts++
+			default:
+				t.Errorf("%q: %+v", choice, reply)
+			}
+			if streamed.String() != reply.Text {
+				t.Errorf("%q in parts, %q", streamed.String(), reply.Text)
+			}
+		}
+	}
+	if calls < 24 || texts < 12 || len(l.mixed.list) != 1 {
+		t.Errorf("%d calls, %d texts, %d grammars", calls, texts, len(l.mixed.list))
+	}
+}
+
 // TestCallReader takes answers apart, however they come in pieces.
 func TestCallReader(t *testing.T) {
 	for _, c := range []struct {
@@ -142,6 +174,14 @@ func TestCallReader(t *testing.T) {
 			if text != c.want || call != c.call || r.text.String() != c.want || (r.call != nil) != (c.call != "") || tokens != pieces {
 				t.Errorf("%q by %d: %q and %q, not %q and %q; %d of %d tokens", c.text, size, text, call, c.want, c.call, tokens, pieces)
 			}
+		}
+	}
+	for text, want := range map[string]bool{
+		`{"name": "f", "arguments": {}}`: true, `{"name": "g", "arguments": {}}`: false, `{"name": "f"}`: false, `{"name": "f", "arguments": {}, "a": 1}`: false, `{"Name": "f", "arguments": {}}`: false,
+	} {
+		r := &callReader{tools: true, format: true, names: []string{"f"}, tokensOf: func([]engine.Token) []Token { return nil }}
+		if err := errors.Join(r.piece(engine.Piece{Text: text}), r.end()); err != nil || (r.call != nil) != want || (r.text.String() == text) == want {
+			t.Errorf("%s with a format: %+v, %q, %v", text, r.call, r.text.String(), err)
 		}
 	}
 	broken := errors.New("broken pipe")

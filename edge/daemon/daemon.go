@@ -23,10 +23,13 @@ import (
 )
 
 const (
-	stopTime    = 5 * time.Second        // that a stop takes at most, from the signal to the end of the process
-	lastTime    = 200 * time.Millisecond // of that, for what is left when no connection is open any more
-	idleTimeout = 2 * time.Minute        // that a connection stays open between requests
+	lastTime    = 200 * time.Millisecond // that a stop has at least for what is left when no connection is open any more
+	idleTimeout = 2 * time.Minute        // that a connection stays open between requests, while there is room for others
 )
+
+// StopTime is how long [Run] takes at most to return when its ctx is done, unless the system holds it up, as a disk that does not answer can while
+// a model is opened. A program that promises to stop within 5 s has the rest of them to end without Run.
+const StopTime = 4800 * time.Millisecond
 
 // errStopping is why requests end that are not done when the daemon is.
 var errStopping = errors.New("the daemon is stopping")
@@ -38,7 +41,9 @@ type Options struct {
 	Log    io.Writer                      // the log; safe for concurrent use, as a file is
 	Ready  func(addresses []string)       // called when requests are answered; may be nil
 
-	write time.Duration // instead of writeTimeout, for tests
+	// For tests.
+	write time.Duration                   // instead of writeTimeout
+	wrap  func(http.Handler) http.Handler // around all handlers
 }
 
 // daemon is the running program.
@@ -62,7 +67,10 @@ type daemon struct {
 	requests  atomic.Int64 // under way
 	lastEnd   atomic.Int64 // when the last one ended, Unix nanoseconds
 	stopping  atomic.Bool  // no request begins any more
-	oldModels sync.WaitGroup
+
+	background sync.WaitGroup  // a reload, and the freeing of a model that it replaced
+	oldGone    <-chan struct{} // closed when the model that was replaced last is free; the reload's
+	until      time.Time       // when close has to be over; zero if no stop has begun
 }
 
 func (d *daemon) config() *config.Config { return d.conf.Load() }
@@ -73,7 +81,9 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &daemon{opt: opt, started: time.Now()}
+	none := make(chan struct{})
+	close(none)
+	d := &daemon{opt: opt, started: time.Now(), oldGone: none}
 	d.logTo.set(newHandler(opt.Log, c))
 	d.log = slog.New(&d.logTo)
 	d.conf.Store(c)
@@ -91,6 +101,9 @@ func Run(ctx context.Context, opt Options) (err error) {
 	d.models.swap(s)
 	defer func() { err = errors.Join(err, d.close()) }()
 	logModel(d.log, s)
+	if ctx.Err() != nil { // opening can take a while
+		return nil
+	}
 	if err := d.surface(c); err != nil {
 		for _, l := range d.listeners {
 			l.Close()
@@ -103,14 +116,14 @@ func Run(ctx context.Context, opt Options) (err error) {
 // close frees what requests use, for as long as there is time: what is not free then, the end of the process will free.
 func (d *daemon) close() error {
 	d.stopping.Store(true)
-	last := time.NewTimer(lastTime)
+	last := time.NewTimer(max(lastTime, time.Until(d.until)))
 	defer last.Stop()
 	freed := make(chan error, 1)
 	go func() {
 		for d.requests.Load() > 0 {
 			time.Sleep(time.Millisecond)
 		}
-		d.oldModels.Wait()
+		d.background.Wait()
 		err := d.models.now.close()
 		if d.dir != nil {
 			err = errors.Join(err, d.dir.Close())
@@ -143,7 +156,7 @@ func (d *daemon) surface(c *config.Config) (err error) {
 		d.certs.use(pair, d.log)
 		encrypt = d.certs.config()
 	}
-	if d.listeners, err = listen(c, &d.limit, encrypt); err != nil {
+	if d.listeners, err = listen(c, &d.limit, encrypt, d.log); err != nil {
 		return err
 	}
 	token, err := d.readToken(c)
@@ -175,11 +188,15 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.opt.write = writeTimeout
 	}
 	d.guard = &guard{conf: d.config, token: func() string { return *d.token.Load() }, next: d.handler(), log: d.log, write: d.opt.write}
+	if d.opt.wrap != nil {
+		d.guard.next = d.opt.wrap(d.guard.next)
+	}
 	d.server = &http.Server{
 		Handler: d.count(d.guard), ReadHeaderTimeout: c.ReadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: int(c.MaxHeader),
 		BaseContext: func(net.Listener) context.Context { return base }, ConnContext: withConn,
 		ErrorLog: slog.NewLogLogger(&d.logTo, slog.LevelDebug),
 		ConnState: func(c net.Conn, s http.ConnState) {
+			d.limit.watch(c, s)
 			if s == http.StateNew || s == http.StateIdle { // until the guard sees a request; the server may answer itself, "400 Bad Request"
 				c.SetWriteDeadline(time.Now().Add(idleTimeout + writeTimeout))
 			}
@@ -198,7 +215,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.opt.Ready != nil {
 		d.opt.Ready(names)
 	}
-	err := d.watch(ctx, failed)
+	watched, stopReload := context.WithCancel(ctx)
+	err := d.watch(watched, failed)
+	stopReload()
+	d.until = time.Now().Add(StopTime)
 	d.notifier.Stopping()
 	d.log.Info("stopping")
 
@@ -208,7 +228,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.stopping.Store(true)
 	cancel(errStopping) // what still runs ends now
-	if !d.shutdown(stopTime - lastTime - drain) {
+	if !d.shutdown(time.Until(d.until) - lastTime) {
 		d.server.Close()
 	}
 	return err
@@ -246,6 +266,8 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 	var of *served  // whose passes they are
 	var worked bool // there was work at the last look, which a pass should have done by now
 	tidy := sync.OnceFunc(debug.FreeOSMemory)
+	var reloading <-chan struct{} // nil: none is under way
+	var again bool                // one was asked for meanwhile
 	for {
 		select {
 		case <-ctx.Done():
@@ -253,7 +275,16 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 		case err := <-failed:
 			return fmt.Errorf("an address stopped to answer: %w", err)
 		case <-d.opt.Reload:
-			d.reload()
+			if reloading == nil {
+				reloading = d.startReload(ctx)
+			} else {
+				again = true
+			}
+		case <-reloading:
+			reloading = nil
+			if again {
+				again, reloading = false, d.startReload(ctx)
+			}
 		case <-dog:
 			s, done := d.models.use()
 			now, busy := s.local.Engine().Progress()
@@ -310,7 +341,7 @@ func logModel(log *slog.Logger, s *served) {
 
 // HeapLimit is the memory that Go's heap is kept to, in bytes: buffers of connections, bodies of requests, vocabulary and masks.
 func HeapLimit(c *config.Config) int64 {
-	const base, usual, each = 40 << 20, 512, 24 << 10 // base has room for the usual number of connections
+	const base, usual, each = 40 << 20, 512, 2 * 24 << 10 // base has room for the usual number of connections; as many can come from Unix sockets
 	return base + bodyBudget*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual))
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
@@ -50,6 +51,10 @@ type bucket struct {
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := g.conf()
+	// All that a request takes counts: its body, reading its prompts, compiling its schema, waiting, every one of its answers.
+	ctx, cancel := context.WithTimeout(r.Context(), c.RequestTimeout)
+	defer cancel()
+	r = r.WithContext(ctx)
 	out := &timedWriter{ResponseWriter: w, rc: http.NewResponseController(w), time: g.write}
 	out.extend()
 	defer g.recover(out, r)
@@ -110,7 +115,7 @@ func (g *guard) admit(c *config.Config, w http.ResponseWriter, r *http.Request) 
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		return 0, "" // browsers ask without a token
 	}
-	if wait := g.rate(c.Rate, peer(r)); wait > 0 {
+	if wait := g.rate(c.Rate, peer(r.RemoteAddr)); wait > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
 		return http.StatusTooManyRequests, fmt.Sprintf("more than %g requests a second from one address (rate)", c.Rate)
 	}
@@ -172,9 +177,9 @@ func (g *guard) knows(r *http.Request) bool {
 	return want != "" && strings.EqualFold(kind, "Bearer") && subtle.ConstantTimeCompare([]byte(strings.TrimSpace(token)), []byte(want)) == 1
 }
 
-// peer is who sends: an address, or "unix".
-func peer(r *http.Request) string {
-	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+// peer is who sends, by the address of the connection: an address or its network, or "unix".
+func peer(remote string) string {
+	if a, err := netip.ParseAddrPort(remote); err == nil {
 		ip := a.Addr().Unmap()
 		if ip.Is6() { // who has one address of a network of this size has all
 			p, _ := ip.Prefix(64)

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"bimamba/edge/daemon/config"
@@ -37,8 +37,8 @@ type listener struct {
 	tls   *tls.Config // nil: not encrypted
 }
 
-// listen opens the addresses of a configuration, unless systemd passed sockets: then those are all.
-func listen(c *config.Config, limit *limit, encrypt *tls.Config) (list []*listener, err error) {
+// listen opens the addresses of a configuration, unless systemd passed sockets: then those are all, and the log says so.
+func listen(c *config.Config, limit *limit, encrypt *tls.Config, log *slog.Logger) (list []*listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range list {
@@ -50,10 +50,17 @@ func listen(c *config.Config, limit *limit, encrypt *tls.Config) (list []*listen
 	if err != nil {
 		return nil, err
 	}
+	var names []string
 	for _, p := range passed {
-		list = append(list, newListener(p.Listener, limit, encrypt))
+		l := newListener(p.Listener, limit, encrypt)
+		names = append(names, p.Name+"="+l.String())
+		list = append(list, l)
 	}
 	if len(passed) > 0 {
+		log.Info("sockets that systemd passed", "names", strings.Join(names, " "))
+		if from := c.Origin("listen"); from != "" {
+			log.Warn("listen is not used: the sockets that systemd passed come instead; change the socket unit, or disable it", "listen", fmt.Sprint(c.Listen), "from", from)
+		}
 		return list, nil
 	}
 	for _, a := range c.Listen {
@@ -125,14 +132,14 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !l.limit.take() {
+		counted := l.limit.take(c, l.from)
+		if counted == nil {
 			l.turnAway(c)
 			continue
 		}
 		if t, ok := c.(*net.TCPConn); ok {
 			t.SetWriteBuffer(sendBuffer)
 		}
-		counted := &countedConn{Conn: c, limit: l.limit, from: l.from}
 		if l.tls == nil {
 			return counted, nil
 		}
@@ -173,64 +180,20 @@ var full = func() string {
 	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }()
 
-// limit counts connections.
-type limit struct {
-	mu        sync.Mutex
-	open, max int
-	refused   uint64
-	leaving   atomic.Int64 // are being turned away
-}
-
-func (l *limit) take() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.max {
-		l.refused++
-		return false
+// counted is the connection under one that the server has, nil if it is none of a listener's.
+func counted(c net.Conn) *countedConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
 	}
-	l.open++
-	return true
-}
-
-func (l *limit) set(n int) {
-	l.mu.Lock()
-	l.max = n
-	l.mu.Unlock()
-}
-
-// countedConn gives its place back when it is closed.
-type countedConn struct {
-	net.Conn
-	limit *limit
-	from  reach
-	once  sync.Once
-}
-
-func (c *countedConn) Close() error {
-	c.once.Do(func() {
-		c.limit.mu.Lock()
-		c.limit.open--
-		c.limit.mu.Unlock()
-	})
-	return c.Conn.Close()
-}
-
-// CloseWrite lets the server end an answer before it closes the connection.
-func (c *countedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
+	out, _ := c.(*countedConn)
+	return out
 }
 
 // withConn marks the requests of a connection.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
 	from := fromNetwork
-	if counted, ok := c.(*countedConn); ok {
-		from = counted.from
+	if c := counted(c); c != nil {
+		from = c.from
 	}
 	return context.WithValue(ctx, reachKey{}, from)
 }

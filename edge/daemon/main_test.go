@@ -91,6 +91,7 @@ type tester struct {
 	done   chan error
 	stop   context.CancelFunc
 	client *http.Client
+	onLoad func() // called when the configuration is read; set before the start or a reload
 }
 
 // copyDefault copies the default model to path, whole or not at all.
@@ -173,7 +174,12 @@ func (d *tester) run(opt Options) {
 	ctx, stop := context.WithCancel(context.Background())
 	ready := make(chan []string, 1)
 	d.stop = stop
-	opt.Load = func() (*config.Config, error) { return config.Load([]string{"--config", d.file()}, nil, os.ReadFile) }
+	opt.Load = func() (*config.Config, error) {
+		if d.onLoad != nil {
+			d.onLoad()
+		}
+		return config.Load([]string{"--config", d.file()}, nil, os.ReadFile)
+	}
 	opt.Reload, opt.Log, opt.Ready = d.reload, &d.log, func(a []string) { ready <- a }
 	ended := make(chan struct{})
 	go func() {

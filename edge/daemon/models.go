@@ -55,7 +55,7 @@ func openFile(c *config.Config, f *memmap.File) (*served, error) {
 		return nil, err
 	}
 	l, err := chat.NewLocal(e, chat.LocalOptions{
-		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt, Timeout: c.RequestTimeout,
+		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt,
 	})
 	if err != nil {
 		e.Close()
@@ -154,10 +154,13 @@ func (m *models) Complete(ctx context.Context, r *chat.Completion, emit func(cha
 	return reply, s.failure(ctx, err)
 }
 
-// failure notes what an error says of the file, and tells a client that its request ends because the daemon does.
+// failure notes what an error says of the file, and tells a client that its request ends because its time is over or the daemon stops.
 func (s *served) failure(ctx context.Context, err error) error {
 	if fault, ok := errors.AsType[*memmap.FaultError](err); ok {
 		s.damaged.Store(fault)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &chat.Error{Code: chat.Timeout, Message: "the request took longer than it may (request_timeout)", Err: err}
 	}
 	if errors.Is(err, context.Canceled) && context.Cause(ctx) == errStopping {
 		return &chat.Error{Code: chat.Unavailable, Message: errStopping.Error(), RetryAfter: time.Second, Err: err}

@@ -98,18 +98,30 @@ type child struct {
 	cmd *exec.Cmd
 }
 
-// spawn starts the program; passed are sockets for it.
+// spawn starts the program and waits until it answers; passed are sockets for it.
 func (d *tester) spawn(passed ...*os.File) *child {
+	d.t.Helper()
+	before := strings.Count(d.log.String(), "msg=ready")
+	c := d.launch(nil, passed...)
+	eventually(d.t, "the program is ready", func() bool { return strings.Count(d.log.String(), "msg=ready") > before })
+	log := d.log.String()
+	_, line, _ := strings.Cut(log[strings.LastIndex(log, "msg=ready"):], "listen=")
+	d.url = strings.Fields(strings.Trim(line, `"`))[0]
+	return c
+}
+
+// launch starts the program with more environment.
+func (d *tester) launch(env []string, passed ...*os.File) *child {
 	d.t.Helper()
 	c := &child{tester: d}
 	// A shell becomes the program, so that the process knows its own id.
 	c.cmd = exec.Command("/bin/sh", "-c", `[ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$0" "$@"`, program(d.t), "--config", d.file())
 	c.cmd.Stderr, c.cmd.ExtraFiles = &d.log, passed
-	c.cmd.Env = append(os.Environ(), "JOURNAL_STREAM=")
+	c.cmd.Env = append(append(os.Environ(), "JOURNAL_STREAM="), env...)
 	if len(passed) > 0 {
-		c.cmd.Env = append(c.cmd.Env, fmt.Sprint("LISTEN_FDS=", len(passed)))
+		names := strings.Repeat(":bimambad.socket", len(passed))[1:]
+		c.cmd.Env = append(c.cmd.Env, fmt.Sprint("LISTEN_FDS=", len(passed)), "LISTEN_FDNAMES="+names)
 	}
-	before := strings.Count(d.log.String(), "msg=ready")
 	if err := c.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -119,10 +131,6 @@ func (d *tester) spawn(passed ...*os.File) *child {
 			d.t.Logf("log:\n%s", &d.log)
 		}
 	})
-	eventually(d.t, "the program is ready", func() bool { return strings.Count(d.log.String(), "msg=ready") > before })
-	log := d.log.String()
-	_, line, _ := strings.Cut(log[strings.LastIndex(log, "msg=ready"):], "listen=")
-	d.url = strings.Fields(strings.Trim(line, `"`))[0]
 	return c
 }
 
@@ -213,6 +221,15 @@ func TestActivation(t *testing.T) {
 		}
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("the socket's file is the service manager's: %v", err)
+		}
+	}
+	log := d.log.String()
+	for _, want := range []string{
+		fmt.Sprintf("names=\"bimambad.socket=http://%s bimambad.socket=unix:%s\"", l.Addr(), path), // as they were passed
+		`level=WARN msg="listen is not used`, "listen=[127.0.0.1:1]", "from=" + d.file() + ":",
+	} {
+		if strings.Count(log, want) != 2 {
+			t.Errorf("the log does not say %q once for each start", want)
 		}
 	}
 }

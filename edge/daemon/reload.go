@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,11 +13,25 @@ import (
 	"bimamba/edge/daemon/config"
 )
 
+// startReload reloads beside everything else; the channel is closed at its end. There is only one at a time. It gives up when ctx ends.
+func (d *daemon) startReload(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	d.background.Go(func() {
+		defer close(done)
+		d.reload(ctx)
+	})
+	return done
+}
+
 // reload reads the configuration again and applies what can be applied; on an error all stays as it is.
-func (d *daemon) reload() {
+func (d *daemon) reload(ctx context.Context) {
 	d.notifier.Reloading()
-	defer d.notifier.Ready(d.answering)
-	if err := d.tryReload(); err != nil {
+	defer func() {
+		if ctx.Err() == nil { // else systemd knows that the daemon is stopping
+			d.notifier.Ready(d.answering)
+		}
+	}()
+	if err := d.tryReload(ctx); err != nil {
 		d.log.Error("reload: all stays as it was", "error", err.Error())
 		return
 	}
@@ -27,10 +42,9 @@ func (d *daemon) reload() {
 // ofModel are the options that the model is opened with.
 var ofModel = []string{
 	"model", "persona", "sessions", "checkpoints", "threads", "precision", "state", "batch", "queue", "max_tokens", "max_tokens_limit", "max_prompt",
-	"request_timeout",
 }
 
-func (d *daemon) tryReload() error {
+func (d *daemon) tryReload(ctx context.Context) error {
 	next, err := d.opt.Load()
 	if err != nil {
 		return err
@@ -56,18 +70,9 @@ func (d *daemon) tryReload() error {
 		return d.confined(err)
 	}
 	if anew {
-		s, err := open(next)
-		if err != nil {
+		if err := d.exchange(ctx, next); err != nil {
 			return d.confined(err)
 		}
-		logModel(d.log, s)
-		old := d.models.swap(s)
-		d.oldModels.Go(func() {
-			if err := old.close(); err != nil {
-				d.log.Error("closing the model before", "error", err.Error())
-			}
-			debug.FreeOSMemory()
-		})
 	}
 	// Nothing can fail from here on.
 	if pair != nil {
@@ -78,6 +83,39 @@ func (d *daemon) tryReload() error {
 	d.logTo.set(newHandler(d.opt.Log, next))
 	d.conf.Store(next)
 	limitMemory(next)
+	return nil
+}
+
+// exchange opens the model of a configuration in place of the one that is served, which is freed when its last request ends. The memory is for two
+// models, so one that an earlier exchange left has to be gone first.
+func (d *daemon) exchange(ctx context.Context, next *config.Config) error {
+	select {
+	case <-d.oldGone:
+	default:
+		d.log.Info("reload: waiting for requests on the model before this one")
+		select {
+		case <-d.oldGone:
+		case <-ctx.Done():
+			return errStopping
+		}
+	}
+	s, err := open(next)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errors.Join(errStopping, s.close())
+	}
+	logModel(d.log, s)
+	old, gone := d.models.swap(s), make(chan struct{})
+	d.oldGone = gone
+	d.background.Go(func() {
+		defer close(gone)
+		if err := old.close(); err != nil {
+			d.log.Error("closing the model before", "error", err.Error())
+		}
+		debug.FreeOSMemory()
+	})
 	return nil
 }
 

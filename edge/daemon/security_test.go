@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"bimamba/edge/daemon/config"
 )
 
 // outside is an address of this machine that is not loopback.
@@ -95,6 +96,34 @@ func TestToken(t *testing.T) {
 	}
 	d.lives("Authorization: Bearer " + token)
 }
+
+// TestNeedsToken goes from an address that is listened on to whether its clients have to show the token.
+func TestNeedsToken(t *testing.T) {
+	loopback, lan, all := &net.TCPAddr{IP: net.IPv6loopback}, &net.TCPAddr{IP: net.IPv4(192, 168, 0, 2)}, &net.TCPAddr{IP: net.IPv6unspecified}
+	local := &net.UnixAddr{Name: "/s", Net: "unix"}
+	for _, tt := range []struct {
+		auth string
+		addr net.Addr
+		want bool
+	}{
+		{config.AuthAuto, loopback, false}, {config.AuthAuto, lan, true}, {config.AuthAuto, all, true}, {config.AuthAuto, local, false},
+		{config.AuthAuto, &net.TCPAddr{}, true}, {config.AuthAlways, loopback, true}, {config.AuthAlways, local, true},
+		{config.AuthNever, all, false}, {config.AuthNever, local, false},
+	} {
+		l := newListener(addressed{addr: tt.addr}, nil, nil)
+		if got := needsToken(&config.Config{Auth: tt.auth}, l.from); got != tt.want {
+			t.Errorf("%s %v: %v", tt.auth, tt.addr, got)
+		}
+	}
+}
+
+// addressed is a listener that has nothing but an address.
+type addressed struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (a addressed) Addr() net.Addr { return a.addr }
 
 func TestAuthNever(t *testing.T) {
 	ip := outside(t)
@@ -231,7 +260,7 @@ func TestRateBuckets(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.7:80": "192.0.2.7", "[::ffff:192.0.2.7]:80": "192.0.2.7", "[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1:2::/64", "@": "unix", "": "unix",
 	} {
-		if got := peer(&http.Request{RemoteAddr: addr}); got != want {
+		if got := peer(addr); got != want {
 			t.Errorf("%s is %s, not %s", addr, got, want)
 		}
 	}

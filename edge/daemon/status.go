@@ -32,7 +32,7 @@ type status struct {
 	Session statusSlots  `json:"sessions"`
 	Tokens  statusTokens `json:"tokens"`
 	Rate    statusRate   `json:"tokens_per_s"`
-	Energy  any          `json:"energy"` // null: no sensor
+	Energy  any          `json:"energy"` // always null: there is no sensor yet
 }
 
 type statusModel struct {
@@ -192,9 +192,7 @@ func writeMetrics(w io.Writer, st engine.Stats, e *engine.Engine, d *daemon) {
 	d.guard.mu.Lock()
 	panics := d.guard.panics
 	d.guard.mu.Unlock()
-	d.limit.mu.Lock()
-	connections, refused := d.limit.open, d.limit.refused
-	d.limit.mu.Unlock()
+	connections, refused := d.limit.counts()
 	one("connections", "gauge", "Open connections.", connections)
 	one("connections_refused_total", "counter", "Connections beyond max_connections.", refused)
 	one("panics_total", "counter", "Handlers that panicked: each is a bug.", panics)

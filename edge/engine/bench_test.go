@@ -10,6 +10,7 @@ import (
 	"bimamba/edge/grammar"
 	"bimamba/edge/model"
 	"bimamba/internal/testmodel"
+	"bimamba/memmap"
 )
 
 // benchmark opens the default model for so many clients, on two threads. Answers end at MaxTokens.
@@ -75,4 +76,19 @@ func BenchmarkMasks(b *testing.B) {
 			b.ReportMetric(float64(tokens)/float64(b.N), "tokens/op")
 		})
 	}
+}
+
+// BenchmarkContinuation looks for a conversation of which the answer in the middle differs from what a state knows.
+func BenchmarkContinuation(b *testing.B) {
+	e := open(b, testmodel.Tiny(b, memmap.KindInstruct), model.LUT16)
+	s := &e.loop.states.all[0]
+	for _, exchanges := range []int{1000, 4000} {
+		b.Run(fmt.Sprint(exchanges), func(b *testing.B) {
+			for b.Loop() {
+				work, _ := conversation(b, e, s, exchanges, exchanges/2)
+				b.ReportMetric(float64(work), "tokens")
+			}
+		})
+	}
+	s.clear()
 }

@@ -19,9 +19,18 @@ type Part struct {
 // Script is the text of a conversation, for Continuation.
 type Script struct {
 	text  string
-	marks []mark // in their order
-	heads []int  // where answers begin
-	lost  bool   // no state has seen what was asked for, so none has seen more
+	marks []mark  // in their order
+	heads []int   // where answers begin
+	known []known // by the states that have seen what was asked for
+	work  int     // how many tokens were looked at
+}
+
+// known is what a state has seen. Tokens stay as they are once they are written, so they can be read while the state goes on.
+type known struct {
+	seq  []uint32
+	fed  int
+	same int // how many are those of the prefix
+	next int // which one is not what the text has: as long as the prefix is shorter, the answer is the same
 }
 
 // mark is a special token in a text.
@@ -30,7 +39,7 @@ type mark struct {
 	id       uint32
 }
 
-// Script joins parts.
+// Script joins parts. It knows of the states that no request runs on now.
 func (e *Engine) Script(parts []Part) (*Script, error) {
 	if e.Tokens == nil {
 		return nil, ErrNoTokenizer
@@ -50,7 +59,20 @@ func (e *Engine) Script(parts []Part) (*Script, error) {
 		s.text = text.String()
 		return nil
 	})
+	e.loop.mu.Lock()
+	defer e.loop.mu.Unlock()
+	s.known = e.loop.states.known()
 	return s, err
+}
+
+// known lists what the states have seen that are not busy.
+func (t *states) known() (list []known) {
+	for i := range t.all {
+		if x := &t.all[i]; !x.busy && len(x.seq) > 0 {
+			list = append(list, known{seq: x.seq, fed: x.fed})
+		}
+	}
+	return list
 }
 
 // mark notes the special tokens of a part that begins at byte from.
@@ -70,38 +92,45 @@ func (s *Script) mark(tokens *token.Tokenizer, from int, text string) {
 
 // Continuation is the longest run of tokens behind the tokens prefix that a state of the engine knows and whose text s has from byte from on, and
 // the length of that text: with them a conversation finds the state of an answer again, whose tokens may be others than the tokenizer would choose
-// for its text. Special tokens stand where the parts that are not the client's have them, and nowhere else. Calls for a script come in the order of
-// the text.
+// for its text. Special tokens stand where the parts that are not the client's have them, and nowhere else.
+//
+// Calls for a script come in the order of the text, each with a prefix that goes on where the last one ended. All of them together look at each
+// token of a state a few times at most.
 func (e *Engine) Continuation(prefix []uint32, s *Script, from int) (ids []uint32, length int) {
-	if s.lost {
+	if len(s.known) == 0 {
 		return nil, 0
 	}
-	e.loop.mu.Lock()
-	defer e.loop.mu.Unlock()
 	e.Model.Blob().Guard(func() error { // where the file cannot be read, nothing is known
-		ids, length = e.loop.states.continuation(prefix, s, from, e.Tokens)
+		ids, length = s.continuation(prefix, from, e.Tokens)
 		return nil
 	})
 	return ids, length
 }
 
 // continuation is Engine.Continuation. White space at both beginnings is not compared, as at those of answers.
-func (t *states) continuation(prefix []uint32, s *Script, from int, tokens *token.Tokenizer) (best []uint32, length int) {
-	s.lost = true
+func (s *Script) continuation(prefix []uint32, from int, tokens *token.Tokenizer) (best []uint32, length int) {
 	marks := s.marks[sort.Search(len(s.marks), func(i int) bool { return s.marks[i].from >= from }):]
 	start := s.skip(from, marks)
-	for i := range t.all {
-		x := &t.all[i]
-		if x.busy || len(x.seq) <= len(prefix) || !slices.Equal(x.seq[:len(prefix)], prefix) {
-			continue
+	live := s.known[:0]
+	for _, x := range s.known {
+		if len(x.seq) <= len(prefix) || !slices.Equal(x.seq[x.same:len(prefix)], prefix[x.same:]) {
+			continue // nor will it have more of a longer prefix
 		}
-		s.lost = false
-		// What the state has seen it cannot forget: fewer of its tokens are of no use.
-		least := max(x.fed-len(prefix), len(best)+1, 1)
-		if n, end := s.follow(x.seq[len(prefix):], start, marks, least, tokens); n >= least {
-			best, length = x.seq[len(prefix):][:n], end-from
+		s.work += len(prefix) - x.same
+		x.same = len(prefix)
+		if len(prefix) >= x.next {
+			// What the state has seen it cannot forget: fewer of its tokens are of no use.
+			least := max(x.fed-len(prefix), len(best)+1, 1)
+			n, end, walked := s.follow(x.seq[len(prefix):], start, marks, least, tokens)
+			if n >= least {
+				best, length = x.seq[len(prefix):][:n], end-from
+			}
+			s.work += walked + 1
+			x.next = len(prefix) + walked
 		}
+		live = append(live, x)
 	}
+	s.known = live
 	return slices.Clone(best), length
 }
 
@@ -114,11 +143,12 @@ func (s *Script) skip(at int, marks []mark) int {
 	return at
 }
 
-// follow is how many of ids, at least so many, s has from byte start on, and where they end; 0 if it has fewer.
-func (s *Script) follow(ids []uint32, start int, marks []mark, least int, tokens *token.Tokenizer) (n, end int) {
+// follow is how many of ids, at least so many, s has from byte start on, and where they end; 0 if it has fewer. The first that s has not is number walked.
+func (s *Script) follow(ids []uint32, start int, marks []mark, least int, tokens *token.Tokenizer) (n, end, walked int) {
 	stream, at, loose := tokens.NewStream(), start, true
 	heads := s.heads[sort.SearchInts(s.heads, start):]
-	for k, id := range ids {
+	for ; walked < len(ids); walked++ {
+		id := ids[walked]
 		for len(heads) > 0 && heads[0] <= at {
 			if heads[0] == at {
 				at, loose = s.skip(at, marks), true
@@ -149,9 +179,9 @@ func (s *Script) follow(ids []uint32, start int, marks []mark, least int, tokens
 		} else if len(marks) > 0 && at > marks[0].from {
 			break
 		}
-		if rest := stream.Rest(); k+1 >= least && at+len(rest) > start && strings.HasPrefix(s.text[at:], rest) {
-			n, end = k+1, at+len(rest)
+		if rest := stream.Rest(); walked+1 >= least && at+len(rest) > start && strings.HasPrefix(s.text[at:], rest) {
+			n, end = walked+1, at+len(rest)
 		}
 	}
-	return n, end
+	return n, end, walked
 }

@@ -29,6 +29,8 @@ type job struct {
 	res     Result
 	rows    int // in the pass that is under way
 	logits  bool
+	over    bool      // the last token was sampled,
+	cause   error     // or this ended the request
 	came    time.Time // when it was submitted, got its session, and had its prompt computed
 	began   time.Time
 	decoded time.Time
@@ -79,6 +81,17 @@ func (j *job) finish(err error) {
 	j.signal()
 }
 
+// sample takes up the logits of a pass: the probability of the prompt's next token if it is asked for, else a token of the answer. The loop's lock
+// is not held, for masks and texts take their time: what belongs to the state is changed later.
+func (j *job) sample() {
+	logits := j.state.session.Logits()
+	if j.prompting() {
+		j.res.Prompt = append(j.res.Prompt, j.e.tokenOf(logits, j.req.Prompt[j.state.fed], j.req.TopTokens))
+		return
+	}
+	j.over, j.cause = j.next(logits)
+}
+
 // next samples a token behind what the session has seen. It tells whether the request is done.
 func (j *job) next(logits []float32) (done bool, err error) {
 	if len(j.res.IDs) >= j.req.MaxTokens {
@@ -108,7 +121,6 @@ func (j *job) next(logits []float32) (done bool, err error) {
 		}
 	}
 	j.res.IDs = append(j.res.IDs, id)
-	j.state.seq = append(j.state.seq, id)
 	if j.req.LogProbs {
 		t := j.e.tokenOf(logits, id, j.req.TopTokens)
 		j.res.Tokens = append(j.res.Tokens, t)
@@ -142,7 +154,7 @@ func (e *Engine) tokenOf(logits []float32, id uint32, top int) Token {
 	if top <= 0 {
 		return t
 	}
-	var least float32 // of those in t.Top
+	var least float32                            // of those in t.Top
 	for i, v := range logits[:e.Tokens.Size()] { // the rows behind them are no tokens
 		if v != v || len(t.Top) == top && v <= least {
 			continue

@@ -28,7 +28,8 @@ type loop struct {
 	stats   Stats
 
 	rows   []model.Row
-	turn   int // who begins
+	ready  []*job // whose logits are there
+	turn   int    // who begins
 	passes atomic.Uint64
 	busy   atomic.Bool
 }
@@ -133,7 +134,12 @@ func (e *Engine) prepare() bool {
 	defer l.mu.Unlock()
 	for {
 		l.sweep()
-		e.admit()
+		if e.admit(); len(l.ready) > 0 { // whose prompts are computed
+			l.mu.Unlock()
+			e.sample()
+			l.mu.Lock()
+			continue
+		}
 		if l.plan(e.Model.Options().Batch, e.opt.Slice); len(l.rows) > 0 {
 			l.busy.Store(true)
 			return true
@@ -193,7 +199,7 @@ func (e *Engine) admit() {
 		l.active = append(l.active, j)
 		if !j.prompting() { // its logits are there
 			j.decoded = j.began
-			e.advance(j)
+			l.ready = append(l.ready, j)
 		}
 	}
 }
@@ -249,11 +255,8 @@ func (l *loop) plan(batch, slice int) {
 func (l *loop) planPrompt(j *job, room int) int {
 	s, prompt := j.state, j.req.Prompt
 	end := len(prompt)
-	for _, b := range j.req.Borders {
-		if b > s.fed && b < end {
-			end = b
-			break
-		}
+	if i, _ := slices.BinarySearch(j.req.Borders, s.fed+1); i < len(j.req.Borders) {
+		end = min(end, j.req.Borders[i])
 	}
 	n := min(end-s.fed, room)
 	if j.req.PromptLogProbs {
@@ -272,6 +275,12 @@ func (l *loop) planPrompt(j *job, room int) int {
 
 // settle takes up the results of a pass.
 func (e *Engine) settle(err error) {
+	e.count(err)
+	e.sample()
+}
+
+// count says of the states what a pass has fed to them, and finds the jobs that are ready.
+func (e *Engine) count(err error) {
 	l := &e.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,19 +305,42 @@ func (e *Engine) settle(err error) {
 		if was < len(j.req.Prompt) {
 			e.prompted(j)
 		}
-		if s.fed >= len(j.req.Prompt) {
-			e.advance(j)
+		if j.logits {
+			l.ready = append(l.ready, j)
 		}
 	}
+}
+
+// sample lets the jobs that are ready sample, at the same time and without the lock, and then takes up what they have sampled.
+func (e *Engine) sample() {
+	l := &e.loop
+	if len(l.ready) == 0 {
+		return
+	}
+	var others sync.WaitGroup
+	for _, j := range l.ready[1:] {
+		others.Go(j.sample)
+	}
+	l.ready[0].sample()
+	others.Wait()
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, j := range l.ready {
+		s := j.state
+		s.seq = append(s.seq, j.res.IDs[len(s.seq)-len(j.req.Prompt):]...)
+		if j.over {
+			e.end(j, j.cause)
+		}
+	}
+	clear(l.ready)
+	l.ready = l.ready[:0]
 }
 
 // prompted takes up what a pass did for a prompt.
 func (e *Engine) prompted(j *job) {
 	s, l := j.state, &e.loop
-	if j.req.PromptLogProbs && s.fed < len(j.req.Prompt) {
-		j.res.Prompt = append(j.res.Prompt, e.tokenOf(s.session.Logits(), j.req.Prompt[s.fed], j.req.TopTokens))
-	}
-	if i := slices.Index(j.req.Borders, s.fed); i >= 0 {
+	if i, ok := slices.BinarySearch(j.req.Borders, s.fed); ok {
 		l.states.touch(s)
 		k := inner
 		if i == 0 {
@@ -320,14 +352,6 @@ func (e *Engine) prompted(j *job) {
 		j.decoded = time.Now()
 		j.res.Prefill = j.decoded.Sub(j.began)
 		l.stats.PrefillTime += j.res.Prefill
-	}
-}
-
-// advance samples the next token of a job, and ends the job when it is done.
-func (e *Engine) advance(j *job) {
-	done, err := j.next(j.state.session.Logits())
-	if done {
-		e.end(j, err)
 	}
 }
 

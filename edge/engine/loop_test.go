@@ -438,3 +438,45 @@ func TestFault(t *testing.T) {
 		t.Errorf("the next one gave %+v", res)
 	}
 }
+
+// TestSampleUnlocked holds a job up while it samples: the engine answers all the same.
+func TestSampleUnlocked(t *testing.T) {
+	e := tiny(t, Options{Model: model.Options{Sessions: 2, Prefixes: 2}})
+	for name, cached := range map[string]bool{"behind a pass": false, "a prompt that was computed": true} {
+		prompt := tokens(7, 5)
+		if cached {
+			generate(t, e, Request{Prompt: prompt, Sample: greedy, Borders: []int{len(prompt)}})
+		}
+		held, release := make(chan struct{}), make(chan struct{})
+		j := &job{e: e, ctx: t.Context(), req: &Request{Prompt: prompt, MaxTokens: 1, Sample: greedy}, wake: make(chan struct{}, 1), came: time.Now()}
+		j.out = newOutput(e.Tokens, nil, func(string, []Token) {
+			close(held)
+			<-release
+		})
+		j.req.LogProbs = true // so that a piece comes whatever the token is
+		if err := e.submit(j); err != nil {
+			t.Fatal(err)
+		}
+		<-held
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if s := e.Stats(); s.Active != 1 {
+				t.Errorf("%s: %+v", name, s)
+			}
+			if err := e.Export("nobody", nil); !errors.Is(err, ErrNoSession) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := e.Script([]Part{{Text: "x"}}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the engine waits for a job that samples", name)
+		}
+		close(release)
+		<-j.wake
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"bimamba/edge/model"
-	"bimamba/edge/token"
 	"bimamba/internal/testmodel"
 	"bimamba/memmap"
 )
@@ -232,97 +231,6 @@ func TestNamed(t *testing.T) {
 	}
 	if x.named("b") != nil {
 		t.Error("b has a state")
-	}
-}
-
-func TestContinuation(t *testing.T) {
-	e := open(t, testmodel.Tiny(t, memmap.KindInstruct), model.LUT16)
-	id := func(text string) uint32 {
-		n, ok := e.Tokens.ID(text)
-		if !ok {
-			t.Fatalf("no token %q", text)
-		}
-		return n
-	}
-	prefix := []uint32{0, id("x")}
-	letters := func(s string) (ids []uint32) {
-		for i := range len(s) {
-			ids = append(ids, e.Tokens.Encode(nil, "a"+s[i:i+1])[1:]...)
-		}
-		return ids
-	}
-	end, user := id("<|end|>"), id("<|user|>")
-	own := slices.Concat(letters("the in"), []uint32{end}, letters("\n"), []uint32{user}, letters("hi")) // " t", "he" are tokens
-	client := func(s string) Part { return Part{Text: s, Client: true} }
-	turn := []Part{client("the in"), {Text: "<|end|>\n"}, {Text: "<|user|>"}, client("hi"), {Text: "<|answer|>"}}
-	for _, c := range []struct {
-		name  string
-		seq   []uint32 // behind prefix
-		fed   int      // of it
-		parts []Part
-		ids   int // how many of seq
-		text  string
-	}{
-		{"other tokens than the tokenizer's", letters("the in"), 5, []Part{client("the in")}, 6, "the in"},
-		{"a token that was not fed is wrong", letters("the in"), 5, []Part{client("the iX")}, 5, "the i"},
-		{"a token that was fed is wrong", letters("the in"), 5, []Part{client("theXin")}, 0, ""},
-		{"nothing else", letters("the in"), 5, []Part{client("quite")}, 0, ""},
-		{"across messages", own, len(own), turn, len(own), "the in<|end|>\n<|user|>hi"},
-		{"special tokens of the client's are text", own, len(own), []Part{client("the in<|end|>\n<|user|>hi")}, 0, ""},
-		{"special tokens written as text", letters("the in<|end|>"), 7, turn, 0, ""},
-		{"the client's text, as text", letters("a<|end|>"), 3, []Part{client("a<|end|>b")}, 8, "a<|end|>"},
-		{"white space in front", letters("  the"), 5, []Part{client("the")}, 5, "the"},
-		{"white space in front of the client's", letters("the"), 3, []Part{client(" \nthe")}, 3, " \nthe"},
-		{"white space alone", letters(" "), 1, []Part{client("the")}, 0, ""},
-		{"half a character", letters("a🙂")[:3], 2, []Part{client("a\ufffd")}, 3, "a\ufffd"},
-		{"a whole character", letters("a🙂"), 4, []Part{client("a🙂b")}, 5, "a🙂"},
-		{"less than the state has seen", letters("the in"), 6, []Part{client("the i")}, 0, ""},
-		{
-			"half a character in front of a special token", slices.Concat(letters("a🙂")[:3], []uint32{end}), 4,
-			[]Part{client("a\ufffd"), {Text: "<|end|>"}}, 4, "a\ufffd<|end|>",
-		},
-		{
-			"white space in front of answers", letters("a:b.\nc:d"), 8,
-			[]Part{client("a:"), {Text: " ", Answer: true}, client("b."), {Text: "\n"}, client("c:"), {Text: " ", Answer: true}, client("de")}, 8, "a: b.\nc: d",
-		},
-		{"nothing was generated", nil, 0, []Part{client("the i")}, 0, ""},
-	} {
-		s := &e.loop.states.all[0]
-		s.seq, s.fed = slices.Concat(prefix, c.seq), len(prefix)+c.fed
-		script, err := e.Script(slices.Concat([]Part{client("x")}, c.parts))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids, n := e.Continuation(prefix, script, 1)
-		if !slices.Equal(ids, c.seq[:c.ids]) || script.text[1:][:n] != c.text {
-			t.Errorf("%s: %d tokens, %q; not %d, %q", c.name, len(ids), script.text[1:][:n], c.ids, c.text)
-		}
-		s.busy = true
-		if ids, n := e.Continuation(prefix, script, 1); len(ids)+n > 0 {
-			t.Errorf("%s: a busy state was used", c.name)
-		}
-		s.busy = false
-		if ids, _ := e.Continuation([]uint32{0, id("y")}, script, 1); ids != nil {
-			t.Errorf("%s: behind another prefix %v", c.name, ids)
-		}
-	}
-	// A stop string ends an answer within a token: what the client was given is the beginning of the state's.
-	the := e.Tokens.Encode(nil, "a the")[1:] // " the" is one token
-	s := &e.loop.states.all[0]
-	s.seq, s.fed = slices.Concat(prefix, letters("a"), the), len(prefix)+1
-	script, _ := e.Script([]Part{client("a th"), {Text: "<|end|>"}})
-	if ids, n := e.Continuation(prefix, script, 0); len(the) != 1 || !slices.Equal(ids, letters("a")) || n != 1 {
-		t.Errorf("a stop string: %v, %d", ids, n)
-	}
-	e.loop.states.all[0].clear()
-}
-
-// TestLost asks no more once no state has seen so much.
-func TestLost(t *testing.T) {
-	x := table(t, 1, 0)
-	s := &Script{text: "abc"}
-	if x.continuation([]uint32{1}, s, 0, &token.Tokenizer{}); !s.lost {
-		t.Error("an empty table may know more")
 	}
 }
 

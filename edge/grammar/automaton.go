@@ -71,6 +71,41 @@ func (a *automaton) bytes() int {
 	return len(a.states)*int(unsafe.Sizeof(state{})) + len(a.edges)*int(unsafe.Sizeof(edge{})) + len(a.calls)*int(unsafe.Sizeof(call{}))
 }
 
+// involved tells whether the rules that may begin at some place, counted as often as ways lead to them, are more than most. No rule calls itself before it takes a byte.
+func (a *automaton) involved(most int) bool {
+	type ways struct {
+		in  int // to rules and states behind them
+		out int // to the end of the rule
+	}
+	known := make([]ways, a.size())
+	var visit func(s int32) ways
+	visit = func(s int32) ways {
+		if known[s].in > 0 {
+			return known[s]
+		}
+		w := ways{in: 1}
+		if a.states[s].accept {
+			w.out = 1
+		}
+		for _, c := range a.callsOf(s) {
+			entry, to := visit(c.entry), ways{out: 1}
+			if c.to != none && entry.out > 0 {
+				to = visit(c.to)
+			}
+			w.in = min(w.in+entry.in+entry.out*to.in, most+1) // products of numbers up to most+1 fit
+			w.out = min(w.out+entry.out*to.out, most+1)
+		}
+		known[s] = w
+		return w
+	}
+	for s := range int32(a.size()) {
+		if w := visit(s); w.in > most || w.out > most {
+			return true
+		}
+	}
+	return false
+}
+
 // never is the length of what has no end.
 const never = math.MaxInt32
 

@@ -9,15 +9,21 @@ type bound struct {
 	id   uint64  // of this pair, in the keys of v.masks
 	cost []int32 // by state: in how many tokens its rule can be brought to the end; never if it can't
 	deep []uint8 // by state: how deep calls then are nested
+	way  []int16 // by state: the byte that the shortest text begins with; noWay if it begins in a rule called, or is empty
 }
+
+const noWay = -1
 
 func bind(a *automaton, v *Vocab) *bound {
 	b := &bound{automaton: a, v: v, id: v.bounds.Add(1)}
 	_, steps, order := a.shortest(&v.weight)
 	b.deep = a.need(steps, order)
-	b.cost = make([]int32, a.size())
+	b.cost, b.way = make([]int32, a.size()), make([]int16, a.size())
 	for s := range b.cost {
-		b.cost[s] = never
+		b.cost[s], b.way[s] = never, noWay
+		if steps[s].edge != none {
+			b.way[s] = int16(steps[s].b)
+		}
 	}
 	for _, s := range order {
 		b.cost[s] = b.tokens(s, steps)
@@ -50,6 +56,22 @@ func (b *bound) tokens(s int32, steps []choice) int32 {
 		}
 	}
 	return best
+}
+
+// closing is the tokens that begin the shortest text from s to the end of its rule, if that begins with a byte, and the cost of what then is left.
+func (b *bound) closing(s int32) (ids []uint32, left int32) {
+	left = never
+	for node := uint32(0); b.way[s] != noWay; {
+		c := byte(b.way[s])
+		if node = b.v.child(node, c); node == 0 {
+			break
+		}
+		s = b.next(s, c)
+		if t := b.v.tokens(node); len(t) > 0 && b.cost[s] < left {
+			ids, left = t, b.cost[s]
+		}
+	}
+	return ids, left
 }
 
 // sum adds costs.

@@ -10,8 +10,9 @@ import (
 const (
 	maxStates = 1 << 14
 	maxEdges  = 1 << 16 // edges and calls
-	maxNodes  = 1 << 17 // of all rules while they are written down
-	maxWork   = 1 << 20 // nodes looked at while rules are made deterministic
+	maxNodes  = 1 << 16 // of all rules while they are written down
+	maxWork   = 1 << 20 // steps of the compilation: about 200 ms
+	maxWays   = 1 << 10 // rules that may begin at one place
 	maxDepth  = 128     // calls within calls: a little more than the nesting of objects and arrays in a text
 )
 
@@ -134,7 +135,7 @@ func (b *builder) determinise(rule int, n *nfa, start, end int) {
 				st.like = n.nodes[s].like
 			}
 		}
-		st.edges = disjoint(edges, id)
+		st.edges = disjoint(edges, id, &b.work)
 		for callee := range calls {
 			st.calls = append(st.calls, call{entry: callee})
 		}
@@ -155,8 +156,8 @@ func (b *builder) determinise(rule int, n *nfa, start, end int) {
 	}
 }
 
-// disjoint makes the edges of a state of those of its nodes. id gives the state of a set of nodes.
-func disjoint(edges []edge, id func([]int) int32) []edge {
+// disjoint makes the edges of a state of those of its nodes. id gives the state of a set of nodes. steps counts the edges looked at, eight at a time.
+func disjoint(edges []edge, id func([]int) int32, steps *int) []edge {
 	switch len(edges) {
 	case 0:
 		return nil
@@ -175,6 +176,7 @@ func disjoint(edges []edge, id func([]int) int32) []edge {
 			hi++
 		}
 		to = to[:0]
+		*steps += len(edges) / 8
 		for _, e := range edges {
 			if int(e.lo) <= lo && hi <= int(e.hi) {
 				to = append(to, int(e.to))

@@ -37,7 +37,7 @@ func (g *Grammar) bind(v *Vocab) *bound {
 }
 
 // Bytes is about how much memory the grammar takes.
-func (g *Grammar) Bytes() int { return g.a.bytes() + maxBounds*5*g.a.size() + 256 }
+func (g *Grammar) Bytes() int { return g.a.bytes() + maxBounds*7*g.a.size() + 256 }
 
 // finish makes the grammar of a rule of b.
 func finish(b *builder, rule int) *Grammar {
@@ -142,7 +142,7 @@ const NoLimit = never
 
 // Start begins a text. The first time that a grammar meets a vocabulary takes some milliseconds for a large one.
 func (g *Grammar) Start(v *Vocab) *Matcher {
-	m := &Matcher{w: walker{b: g.bind(v)}}
+	m := &Matcher{w: walker{b: g.bind(v), allow: maxWalk}}
 	m.Reset()
 	return m
 }
@@ -153,6 +153,7 @@ func (m *Matcher) Reset() {
 	m.at.reset()
 	m.at.data = append(m.at.data, m.w.b.start)
 	m.w.whole()
+	m.w.work = maxWalk
 	m.w.enter(&m.at, 0)
 }
 
@@ -195,17 +196,10 @@ func (m *Matcher) Accept(id uint32) error {
 	if len(piece) == 0 {
 		return fmt.Errorf("token %d has no place in a constrained text: it is special, or longer than %d bytes", id, maxPiece)
 	}
-	w := &m.w
-	w.whole()
-	w.levels[0].copy(&m.at)
-	for i, c := range piece {
-		t := &w.levels[i+1]
-		w.step(&w.levels[i], c, t)
-		if len(t.ends) == 0 && (!t.done || i+1 < len(piece)) {
-			return fmt.Errorf("token %d, %q, does not fit behind the text so far", id, piece)
-		}
+	if !m.w.follow(&m.at, piece) {
+		return fmt.Errorf("token %d, %q, does not fit behind the text so far", id, piece)
 	}
-	if last := &w.levels[len(piece)]; !last.equal(&m.at) {
+	if last := &m.w.sum; !last.equal(&m.at) {
 		m.at.copy(last)
 		m.mask = nil
 	}

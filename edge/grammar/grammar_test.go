@@ -238,11 +238,17 @@ func TestRandom(t *testing.T) {
 
 // random makes a text of at most limit tokens, and false if none can be made.
 func random(t testing.TB, g *Grammar, v *Vocab, r *rand.Rand, limit int) (string, bool) {
-	m := g.Start(v)
+	return finishText(t, g.Start(v), v, r, limit)
+}
+
+func finishText(t testing.TB, m *Matcher, v *Vocab, r *rand.Rand, limit int) (string, bool) {
 	var text []byte
 	for left := limit; left > 0; left-- {
 		need := m.Closing()
 		mask := m.Mask(left)
+		if m.w.work < -maxThreads*maxWays {
+			t.Fatalf("%q: a mask took %d steps more than allowed", text, -m.w.work)
+		}
 		if mask == nil {
 			if left == limit && need > limit {
 				return "", false

@@ -1,6 +1,9 @@
 package grammar
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // local is what tokens do from a state on, whatever the rule returns to.
 type local struct {
@@ -11,6 +14,8 @@ type local struct {
 	most    int32    // the largest cost, within the rule, of a token in mask, less the cost of the state
 	deepest int      // how deep the stack has to be allowed to get, the state's own place being 1
 	threads int
+	work    int // the steps that it took
+	longest int // the most that one token took
 }
 
 // mask is the tokens that may come next in a text.
@@ -37,10 +42,23 @@ func (b *bound) place(s int32) int32 {
 // local finds what tokens do from a state, in the cache or by walking all of them.
 func (w *walker) local(s int32) *local {
 	b, v := w.b, w.b.v
-	w.key = binary.LittleEndian.AppendUint32(b.key(w.key[:0], keyLocal), uint32(b.place(s)))
+	place := b.place(s)
+	w.key = binary.LittleEndian.AppendUint32(b.key(w.key[:0], keyLocal), uint32(place))
+	again := slices.Contains(w.seen, place)
+	w.seen = append(w.seen, place)
 	if x := v.masks.get(w.key); x != nil {
-		return x.(*local)
+		l := x.(*local)
+		steps := l.work // as if it had to be done, so that masks do not depend on what is in the cache
+		if again {
+			steps = l.longest // which is what follow may need
+		}
+		if steps < w.work {
+			w.work -= steps
+			return l
+		}
 	}
+	before := w.work
+	w.longest = 0
 	l := &local{mask: make([]uint64, v.words)}
 	most := w.within(s, 0, 1<<20, never-1, l.mask, &l.exits)
 	l.any, l.most = most >= 0, most-b.cost[s]
@@ -53,16 +71,16 @@ func (w *walker) local(s int32) *local {
 		open = append(open, e)
 		l.nested = max(l.nested, len(open))
 	}
+	if l.work, l.longest = before-w.work, w.longest; w.work <= 0 {
+		return l // it is not the whole
+	}
 	return v.masks.put(w.key, l, 8*len(l.mask)+4*len(l.exits)).(*local)
 }
 
 // within walks all tokens from a state, with nothing to return to, and returns the largest cost of one, -1 if none is allowed.
 func (w *walker) within(s int32, base, limit int, budget int32, mask []uint64, exits *[]uint32) int32 {
 	w.base, w.limit, w.deepest, w.most = base, limit, 0, 0
-	t := &w.levels[0]
-	t.reset()
-	t.data = append(t.data, s)
-	t.ends = append(t.ends, 1)
+	w.levels[0].begin([]int32{s})
 	var exit func(uint32)
 	if exits != nil {
 		exit = func(node uint32) { *exits = append(*exits, node) }
@@ -74,6 +92,9 @@ func (w *walker) within(s int32, base, limit int, budget int32, mask []uint64, e
 func (w *walker) whole() { w.base, w.limit, w.deepest, w.most = 0, maxDepth, 0, 0 }
 
 // masked finds the tokens that may come next, with at most budget tokens behind them. With any budget the mask is cached.
+//
+// Each reading is looked at by itself, as Accept does too. Where that takes too long the mask is what has been found by then, and the token that begins the way to
+// the end.
 func (w *walker) masked(t *threads, budget int32) *mask {
 	v := w.b.v
 	m := &mask{bits: make([]uint64, v.words), most: -1}
@@ -81,62 +102,72 @@ func (w *walker) masked(t *threads, budget int32) *mask {
 		set(m.bits, v.end)
 		m.any, m.most = len(v.end) > 0, 0
 	}
-	most, ok := w.apart(t, budget, m.bits)
-	if !ok { // threads would be dropped: only together it can be told which
-		clear(m.bits)
-		if t.done {
-			set(m.bits, v.end)
+	w.work, w.seen = w.allow, w.seen[:0]
+	cheapest := w.cheapest(t)
+	for n := range t.ends {
+		most := w.reading(t.stack(nth(n, cheapest)), budget, m.bits)
+		m.any, m.most = m.any || most >= 0, max(m.most, most)
+		if w.work <= 0 {
+			break
 		}
-		w.whole()
-		w.levels[0].copy(t)
-		most = w.walk(0, budget, m.bits, nil)
 	}
-	m.any, m.most = m.any || most >= 0, max(m.most, most)
+	if w.work <= 0 {
+		stack := t.stack(cheapest)
+		top := len(stack) - 1
+		ids, left := w.b.closing(stack[top])
+		if left = sum(left, w.cost(stack[:top])); left <= budget {
+			set(m.bits, ids)
+			m.any, m.most = true, max(m.most, left)
+		}
+	}
 	return m
 }
 
-// apart sets the tokens of each thread by itself, which is the same as that of all of them as long as they are few enough together: else it returns false.
-func (w *walker) apart(t *threads, budget int32, mask []uint64) (most int32, ok bool) {
-	most = -1
-	count := 0
-	for i := range t.ends {
-		stack := t.stack(i)
-		top, parents := stack[len(stack)-1], stack[:len(stack)-1]
-		behind := w.cost(parents)
-		if behind == never {
-			continue
+// reading adds the tokens of one stack to a mask, and returns the largest cost of one, -1 if none is allowed. What tokens do within the rule and what they do behind
+// it are put together, which is the same as walking through both as long as no thread would be dropped on the way.
+func (w *walker) reading(stack []int32, budget int32, mask []uint64) (most int32) {
+	top, parents := stack[len(stack)-1], stack[:len(stack)-1]
+	behind := w.cost(parents)
+	if behind == never {
+		return -1
+	}
+	if w.scratch == nil {
+		w.scratch = make([]uint64, w.b.v.words)
+	}
+	l := w.local(top)
+	most = sum(l.most, sum(w.b.cost[top], behind))
+	switch fits := l.deepest+len(parents) <= maxDepth && most <= budget; {
+	case fits && l.any:
+		copy(w.scratch, l.mask)
+	case fits:
+		clear(w.scratch)
+		most = -1
+	default:
+		clear(w.scratch)
+		if most = w.within(top, len(parents), maxDepth, budget-behind, w.scratch, nil); most >= 0 {
+			most = sum(most, behind)
 		}
-		l := w.local(top)
-		cost := sum(l.most, sum(w.b.cost[top], behind))
-		if l.deepest+len(parents) <= maxDepth && cost <= budget {
-			if l.any {
-				for k, x := range l.mask {
-					mask[k] |= x
-				}
-				most = max(most, cost)
-			}
-		} else if n := w.within(top, len(parents), maxDepth, budget-behind, mask, nil); n >= 0 {
-			most = max(most, sum(n, behind))
-		}
-		if count += l.threads; count > maxThreads {
-			return 0, false
-		}
-		if len(parents) == 0 {
-			continue
-		}
-		w.whole()
+	}
+	w.whole()
+	if len(parents) > 0 {
 		for _, e := range l.exits {
 			start := &w.levels[0]
 			start.reset()
 			start.data = append(start.data, parents...)
 			w.enter(start, 0)
-			most = max(most, w.walk(e, budget, mask, nil))
-		}
-		if count += w.most * l.nested; count > maxThreads {
-			return 0, false
+			most = max(most, w.walk(e, budget, w.scratch, nil))
 		}
 	}
-	return most, true
+	if l.threads+w.most*l.nested > maxThreads {
+		clear(w.scratch)
+		w.whole()
+		w.levels[0].begin(stack)
+		most = w.walk(0, budget, w.scratch, nil)
+	}
+	for i, x := range w.scratch {
+		mask[i] |= x
+	}
+	return most
 }
 
 // maxKey is the length of the longest key that is worth its place in the cache.

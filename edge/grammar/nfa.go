@@ -9,6 +9,7 @@ import (
 type nfa struct {
 	nodes    []node
 	suffixes map[suffix]int // nodes with a single edge, which the characters of many ranges end with
+	escapes  map[escape]int // nodes that take escaped characters
 }
 
 type node struct {
@@ -23,7 +24,12 @@ type suffix struct {
 	to     int
 }
 
-func newNFA() *nfa { return &nfa{suffixes: map[suffix]int{}} }
+type escape struct {
+	lo, hi rune
+	to     int
+}
+
+func newNFA() *nfa { return &nfa{suffixes: map[suffix]int{}, escapes: map[escape]int{}} }
 
 func (n *nfa) node() int {
 	n.nodes = append(n.nodes, node{})
@@ -117,9 +123,7 @@ func (n *nfa) encoded(from int, lo, hi rune, to int) {
 
 // quoted takes a character from lo to hi as it is written in a JSON string, in one way: escaped only where that must be.
 func (n *nfa) quoted(from int, lo, hi rune, to int) {
-	for r := max(lo, 0); r <= min(hi, 0x1f); r++ {
-		n.textTo(from, quoteRune(r), to)
-	}
+	n.escaped(from, max(lo, 0), min(hi, 0x1f), to)
 	for _, part := range [...]struct{ lo, hi rune }{{0x20, '"' - 1}, {'"' + 1, '\\' - 1}, {'\\' + 1, utf8.MaxRune}} {
 		if a, b := max(lo, part.lo), min(hi, part.hi); a <= b {
 			n.runes(from, a, b, to)
@@ -127,9 +131,26 @@ func (n *nfa) quoted(from int, lo, hi rune, to int) {
 	}
 	for _, r := range `"\` {
 		if lo <= r && r <= hi {
-			n.textTo(from, quoteRune(r), to)
+			n.escaped(from, r, r, to)
 		}
 	}
+}
+
+// escaped takes a character from lo to hi by its escape. All nodes that do so on the way to the same node share it.
+func (n *nfa) escaped(from int, lo, hi rune, to int) {
+	if lo > hi {
+		return
+	}
+	k := escape{lo, hi, to}
+	at, ok := n.escapes[k]
+	if !ok {
+		at = n.node()
+		n.escapes[k] = at
+		for r := lo; r <= hi; r++ {
+			n.textTo(at, quoteRune(r), to)
+		}
+	}
+	n.free(from, at)
 }
 
 // char takes a character of a JSON string, written in any way. Halves of surrogate pairs come in pairs.

@@ -8,7 +8,8 @@ import (
 // members is what the members of an object may be.
 type members struct {
 	props []property // in order
-	extra *part      // the schema of members beyond these; nil if none are written
+	index map[string]int
+	extra *part // the schema of members beyond these; nil if none are written
 }
 
 type property struct {
@@ -18,19 +19,22 @@ type property struct {
 }
 
 func (m *members) prop(name string) *property {
-	for i := range m.props {
-		if m.props[i].name == name {
-			return &m.props[i]
-		}
+	if i, ok := m.index[name]; ok {
+		return &m.props[i]
 	}
 	return nil
+}
+
+func (m *members) add(p property) {
+	m.index[p.name] = len(m.props)
+	m.props = append(m.props, p)
 }
 
 var anything = &value{kind: isBool, text: "true"}
 
 // gather makes one description of those of the parts.
 func (c *compiler) gather(parts []part) (*members, error) {
-	m := new(members)
+	m := &members{index: map[string]int{}}
 	for _, p := range parts {
 		props := p.get("properties")
 		if props == nil {
@@ -41,8 +45,11 @@ func (c *compiler) gather(parts []part) (*members, error) {
 		}
 		for _, x := range props.members {
 			at := p.path + "/properties" + pointer(x.key)
+			if !c.spend(1 + len(at)/16) {
+				return nil, c.errorf(p.path, "%v", c.b.err)
+			}
 			if have := m.prop(x.key); have == nil {
-				m.props = append(m.props, property{part{x.value, at}, x.key, false})
+				m.add(property{part{x.value, at}, x.key, false})
 			} else if !have.equal(x.value) {
 				return nil, c.errorf(at, "the schema differs from that at %s, and both apply", have.path)
 			}
@@ -74,7 +81,7 @@ func (c *compiler) gather(parts []part) (*members, error) {
 				if m.extra != nil {
 					other = *m.extra
 				}
-				m.props = append(m.props, property{other, x.text, false})
+				m.add(property{other, x.text, false})
 				have = m.prop(x.text)
 			}
 			have.required = true
@@ -101,8 +108,14 @@ func (c *compiler) additional(m *members, parts []part) (closed string, err erro
 		switch {
 		case x.text == "false" && x.kind == isBool:
 			closed = at
+			own := map[string]bool{}
+			if props := p.get("properties"); props != nil {
+				for _, m := range props.members {
+					own[m.key] = true
+				}
+			}
 			for _, q := range m.props {
-				if own := p.get("properties"); key == "additionalProperties" && (own == nil || own.get(q.name) == nil) {
+				if key == "additionalProperties" && !own[q.name] {
 					return "", c.errorf(at, "it excludes the property at %s, which applies too", q.path)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,11 +18,14 @@ import (
 // uuid, ipv4 and email; other formats are annotations. A date is never a 29th of February. oneOf is taken where its alternatives exclude each other, allOf where at
 // most one of them is no plain object. What restricts otherwise is refused, what does not is ignored. The error is an *Error.
 func Schema(raw []byte) (*Grammar, error) {
+	return newCompiler().schema(raw)
+}
+
+func (c *compiler) schema(raw []byte) (*Grammar, error) {
 	root, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	c := newCompiler()
 	r := c.b.rule()
 	c.paths[r] = ""
 	c.root = root
@@ -39,10 +43,21 @@ type compiler struct {
 	prefix string         // of paths in errors: where root lies
 	rules  map[string]int // by path
 	paths  map[int]string
+
+	typesOf   map[*value]typeSet  // what kinds has found
+	membersOf map[*value]*members // what members has found
 }
 
 func newCompiler() *compiler {
-	return &compiler{b: newBuilder(), rules: map[string]int{}, paths: map[int]string{}}
+	return &compiler{b: newBuilder(), rules: map[string]int{}, paths: map[int]string{}, typesOf: map[*value]typeSet{}, membersOf: map[*value]*members{}}
+}
+
+// spend counts steps of the compilation. It is false, and c.b.err says why, once there have been too many.
+func (c *compiler) spend(steps int) bool {
+	if c.b.work = min(c.b.work+steps, maxWork+1); c.b.work > maxWork { // the steps beyond are not made
+		c.b.fail("the schema is too large or too involved: it takes more than %d steps", maxWork)
+	}
+	return c.b.err == nil
 }
 
 func (c *compiler) finish(rule int) (*Grammar, error) {
@@ -56,6 +71,8 @@ func (c *compiler) finish(rule int) (*Grammar, error) {
 		return nil, &Error{c.paths[int(circle)], "the schema refers to itself without anything in between"}
 	case err != nil:
 		return nil, &Error{Message: err.Error()}
+	case a.involved(maxWays):
+		return nil, &Error{Message: fmt.Sprintf("the schema is too ambiguous: at one place more than %d alternatives begin, each counted as often as references lead to it", maxWays)}
 	}
 	return &Grammar{a: a}, nil
 }
@@ -66,6 +83,9 @@ func (c *compiler) errorf(path, format string, args ...any) error {
 
 // rule is the rule of the schema at a path.
 func (c *compiler) rule(v *value, path string) (int, error) {
+	if !c.spend(1 + len(path)/16) {
+		return 0, c.errorf(path, "%v", c.b.err)
+	}
 	if r, ok := c.rules[c.prefix+path]; ok {
 		return r, nil
 	}
@@ -141,19 +161,29 @@ func (v *value) restricts() bool {
 
 // parts is the schemas that v stands for: itself, and those of $ref and allOf. Where it is one, a reference is not followed, and is that part.
 func (c *compiler) parts(v *value, path string) (own []part, err error) {
-	own, err = c.collect(nil, v, path, 0, false)
+	own, err = c.collect(nil, v, path, 0, nil)
 	if err == nil && len(own) > 1 {
-		own, err = c.collect(nil, v, path, 0, true)
+		own, err = c.collect(nil, v, path, 0, map[*value]bool{})
 	}
 	return own, err
 }
 
-func (c *compiler) collect(dst []part, v *value, path string, depth int, follow bool) ([]part, error) {
-	if depth > maxNesting {
+// collect adds the schemas that v stands for to dst. It follows references if followed, the schemas that have been met, is not nil: a schema that applies twice is taken once.
+func (c *compiler) collect(dst []part, v *value, path string, depth int, followed map[*value]bool) ([]part, error) {
+	if !c.spend(1 + len(v.members) + len(path)/16) {
+		return nil, c.errorf(path, "%v", c.b.err)
+	}
+	if done, ok := followed[v]; ok && done {
+		return dst, nil
+	} else if ok || depth > maxNesting {
 		return nil, c.errorf(path, "the schema refers to itself without anything in between")
 	}
 	if v.kind != isObject && v.kind != isBool {
 		return nil, c.errorf(path, "a schema is an object, true or false, not %s", v.kind)
+	}
+	if followed != nil {
+		followed[v] = false
+		defer func() { followed[v] = true }()
 	}
 	if v.restricts() {
 		dst = append(dst, part{v, path})
@@ -166,9 +196,9 @@ func (c *compiler) collect(dst []part, v *value, path string, depth int, follow 
 		if err != nil {
 			return nil, err
 		}
-		if !follow {
+		if followed == nil {
 			dst = append(dst, part{target, at})
-		} else if dst, err = c.collect(dst, target, at, depth+1, follow); err != nil {
+		} else if dst, err = c.collect(dst, target, at, depth+1, followed); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +207,7 @@ func (c *compiler) collect(dst []part, v *value, path string, depth int, follow 
 		return nil, err
 	}
 	for i, x := range all {
-		if dst, err = c.collect(dst, x, fmt.Sprintf("%s/allOf/%d", path, i), depth+1, follow); err != nil {
+		if dst, err = c.collect(dst, x, fmt.Sprintf("%s/allOf/%d", path, i), depth+1, followed); err != nil {
 			return nil, err
 		}
 	}
@@ -196,6 +226,9 @@ func (c *compiler) resolve(ref *value, path string) (*value, string, error) {
 	v := c.root
 	for _, step := range strings.Split(at, "/")[1:] {
 		step = strings.ReplaceAll(strings.ReplaceAll(step, "~1", "/"), "~0", "~")
+		if !c.spend(1 + len(v.members)/16) {
+			return nil, "", c.errorf(path+"/$ref", "%v", c.b.err)
+		}
 		if v.kind == isArray {
 			i, ok := index(step, len(v.items))
 			if !ok {
@@ -211,12 +244,8 @@ func (c *compiler) resolve(ref *value, path string) (*value, string, error) {
 
 // index reads an index of an array as JSON pointers write it.
 func index(s string, n int) (int, bool) {
-	for i := range n {
-		if fmt.Sprint(i) == s {
-			return i, true
-		}
-	}
-	return 0, false
+	i, err := strconv.Atoi(s)
+	return i, err == nil && i >= 0 && i < n && strconv.Itoa(i) == s
 }
 
 // fill takes a value of the schema at a path.
@@ -333,8 +362,11 @@ func (c *compiler) types(v *value, path string) (types []string, err error) {
 	if t.kind == isArray {
 		list = t.items
 	}
+	if !c.spend(len(list)) {
+		return nil, c.errorf(path, "%v", c.b.err)
+	}
 	for _, x := range list {
-		if x.kind != isString || !slices.Contains([]string{"null", "boolean", "object", "array", "number", "string", "integer"}, x.text) {
+		if x.kind != isString || !slices.Contains(allTypes, x.text) {
 			return nil, c.errorf(path+"/type", "%q is no type", x.text)
 		}
 		if !slices.Contains(types, x.text) {
@@ -378,6 +410,9 @@ func (c *compiler) exactly(v *value, path string) ([]*value, error) {
 	values, err := c.list(v, "enum", path)
 	if err != nil {
 		return nil, err
+	}
+	if !c.spend(len(values)) {
+		return nil, c.errorf(path, "%v", c.b.err)
 	}
 	if x := v.get("const"); x != nil {
 		if v.get("enum") != nil && !slices.ContainsFunc(values, x.equal) {

@@ -64,6 +64,14 @@ func TestErrors(t *testing.T) {
 		{`{"pattern":"^(a|aa){1,1000}(.*b.{20}){2}$"}`, "/pattern", "too large"},
 		{`{"pattern":"^\\p{L}{1,1000}$"}`, "/pattern", "too large"},
 		{`{"pattern":"` + strings.Repeat("(a?){1000}", 6) + `"}`, "/pattern", "too large"},
+		{`{"properties":{` + many(4000, `"pN":{}`) + `}}`, "*", "too large"},
+		{`{"properties":{"` + strings.Repeat("k", 30000) + `":{"properties":{` + many(2500, `"pN":{}`) + `}}}}`, "*", "too involved"},
+		{`{"oneOf":[{"$ref":"#"},{"$ref":"#"}]}`, "/oneOf/1", "use anyOf"},
+		{`{"type":"string","anyOf":[{"$ref":"#"},{"$ref":"#"}]}`, "/type", "excludes null"},
+		{`{"allOf":[{"$ref":"#/allOf/1"},{"allOf":[{"$ref":"#"},{"type":"null"}]}]}`, "*", "refers to itself"},
+		{`{"$ref":"#/$defs/a0","$defs":{` + chain(18, "anyOf") + `"a18":{"type":"null"}}}`, "", "too ambiguous"},
+		{`{"oneOf":[{"enum":[` + many(5000, `N`) + `]},{"enum":[` + many(5000, `1N`) + `]}]}`, "*", "too involved"},
+		{`{"minItems":1000,"items":{"type":"integer","enum":[` + many(9000, `"N"`) + `,1]}}`, "/items", "too involved"},
 		{`{"properties":{` + many(2000, `"propertyN":{}`) + `}}`, "*", "begin alike"},
 		{`{"$ref":"#/%zz"}`, "/$ref", "invalid URL escape"},
 		{`{"anyOf":[]}`, "/anyOf", "not empty"},
@@ -95,7 +103,11 @@ func TestErrors(t *testing.T) {
 		{`{"properties":{` + many(200, `"aN":{"type":"array","minItems":1000,"items":{"const":"N"}}`) + `}}`, "*", "too large"},
 		{`{"type":"array","minItems":1000,"items":{"enum":[` + many(300, `"a value of some length with the number N"`) + `]}}`, "/items", "too large"},
 	} {
-		_, err := Schema([]byte(c.schema))
+		comp := newCompiler()
+		_, err := comp.schema([]byte(c.schema))
+		if most := maxWork + maxNodes; comp.b.work > most || comp.b.nodes > 2*maxNodes { // a little more than the limits, which are looked at between steps
+			t.Errorf("%.100s: %d steps and %d nodes", c.schema, comp.b.work, comp.b.nodes)
+		}
 		var e *Error
 		if !errors.As(err, &e) {
 			t.Errorf("%.100s: %v, not an error of the schema", c.schema, err)
@@ -180,6 +192,72 @@ func TestMasksForgotten(t *testing.T) {
 	}
 }
 
+// chain is definitions a0 to an-1, each of which refers to the next one twice.
+func chain(n int, key string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"a%d":{%q:[{"$ref":"#/$defs/a%d"},{"$ref":"#/$defs/a%d"}]},`, i, key, i+1, i+1)
+	}
+	return b.String()
+}
+
+// arrays is an array of strings, of k lengths that overlap.
+func arrays(k int) string {
+	list := make([]string, k)
+	for i := range list {
+		list[i] = fmt.Sprintf(`{"type":"array","items":{"type":"string","pattern":"^[a-zA-Z ]*$"},"minItems":%d,"maxItems":%d}`, i+2, i+3)
+	}
+	return `{"anyOf":[` + strings.Join(list, ",") + `]}`
+}
+
+// TestInvolved: what refers to the same schema in many ways, or takes many states, is compiled in a limited number of steps.
+func TestInvolved(t *testing.T) {
+	v := byteVocab()
+	for _, c := range []struct{ schema, yes, no string }{
+		{`{"$ref":"#/$defs/a0","$defs":{` + chain(18, "allOf") + `"a18":{}}}`, `{"x":1}`, `x`},
+		{`{"$ref":"#/$defs/a0","$defs":{` + chain(18, "allOf") + `"a18":{"type":"string"}}}`, `"x"`, `1`},
+		{`{"oneOf":[{"$ref":"#/$defs/a0"},{"type":"string"}],"$defs":{` + chain(6, "anyOf") + `"a6":{"type":"null"}}}`, `null`, `1`},
+		{`{"pattern":"(a|b)*a(a|b){9}"}`, `"abbbbbbbbb"`, `"bbbbbbbbbb"`},
+		{arrays(60), `["a","b"]`, `["a"]`},
+	} {
+		comp := newCompiler()
+		g, err := comp.schema([]byte(c.schema))
+		if err != nil || comp.b.work > maxWork/2 {
+			t.Errorf("%.100s: %v, after %d steps", c.schema, err, comp.b.work)
+			continue
+		}
+		if !accepts(t, g, v, c.yes) || accepts(t, g, v, c.no) {
+			t.Errorf("%.100s: %s is not accepted, or %s is", c.schema, c.yes, c.no)
+		}
+	}
+}
+
+// TestFewSteps: where a mask takes more steps than are allowed, texts stay valid and come to an end in time.
+func TestFewSteps(t *testing.T) {
+	nested := `{"$defs":{"a":{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}},
+		"b":{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/a"},{"type":"string","minLength":3},{"type":"null"}]}}},"$ref":"#/$defs/a"}`
+	for i, schema := range []string{arrays(10), arrays(60), nested, schemas[2], schemas[3], schemas[7]} {
+		g := compile(t, schema)
+		short := false
+		for _, allow := range []int{1, 30, 1000, maxWalk} {
+			v := wordVocab(append([]string{"[[[[", "]]]]", "[[[[[[[[[[[[[[[[", `", "`}, words...)...)
+			for seed := range uint64(3) {
+				r := rand.New(rand.NewPCG(seed, uint64(i)))
+				m := g.Start(v)
+				m.w.allow = allow
+				text, ok := finishText(t, m, v, r, 1+r.IntN(30))
+				short = short || m.w.work <= 0
+				if err := valid(schema, text); ok && err != nil {
+					t.Errorf("%s: %s: %v", schema, text, err)
+				}
+			}
+		}
+		if !short {
+			t.Errorf("%s: no mask took more than a step", schema)
+		}
+	}
+}
+
 // TestAmbiguous: texts that may be read in more ways than are followed stay valid and come to an end.
 func TestAmbiguous(t *testing.T) {
 	const schema = `{"$defs":{"a":{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}},
@@ -195,9 +273,9 @@ func TestAmbiguous(t *testing.T) {
 	if n := len(m.at.ends); n > maxThreads {
 		t.Errorf("%d readings, more than %d", n, maxThreads)
 	}
-	for seed := range uint64(3) {
+	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		if text, ok := random(t, g, v, r, 30); ok && !json.Valid([]byte(text)) {
+		if text, ok := random(t, g, v, r, 2+int(seed)); ok && !json.Valid([]byte(text)) {
 			t.Errorf("%s is no JSON", text)
 		}
 	}
@@ -208,7 +286,9 @@ func FuzzSchema(f *testing.F) {
 		f.Add([]byte(s), uint64(1))
 	}
 	for _, s := range []string{`{"pattern":"^(a|b)*[^x-z]{2,5}$","minLength":3}`, `{"$ref":"#/a/b","a":{"b":{"type":"array","items":{"$ref":"#/a"}}}}`, `{"allOf":[{"$ref":"#"},true]}`,
-		`{"minimum":-0.05,"maximum":1e2}`, `{"enum":[1,"é\n",{"a":[]}]}`, `{"items":[{}],"additionalItems":false}`} {
+		`{"minimum":-0.05,"maximum":1e2}`, `{"enum":[1,"é\n",{"a":[]}]}`, `{"items":[{}],"additionalItems":false}`,
+		`{"oneOf":[{"$ref":"#"},{"$ref":"#"}]}`, `{"type":"string","anyOf":[{"$ref":"#"},{"$ref":"#"}]}`, `{"$ref":"#/$defs/a0","$defs":{` + chain(18, "allOf") + `"a18":{}}}`,
+		`{"$ref":"#/$defs/a0","$defs":{` + chain(18, "anyOf") + `"a18":{"type":"null"}}}`, arrays(10), `{"pattern":"(a|b)*a(a|b){9}"}`} {
 		f.Add([]byte(s), uint64(2))
 	}
 	v := wordVocab(words...)

@@ -69,7 +69,7 @@ func (c *compiler) arguments(path string, t Tool) (int, error) {
 		return 0, &Error{path + e.Path, e.Message}
 	}
 	c.root, c.prefix = v, path
-	if kinds := c.kinds(v, "", 0); v.restricts() && slices.ContainsFunc(kinds, func(t string) bool { return t != "object" }) {
+	if kinds := c.kinds(v, ""); v.restricts() && kinds&^setOf("object") != 0 {
 		return 0, c.errorf("", "parameters have to be the schema of an object")
 	}
 	if !v.restricts() && v.get("$ref") == nil && v.get("allOf") == nil {

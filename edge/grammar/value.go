@@ -67,7 +67,7 @@ func parse(raw []byte) (*value, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	v, err := parseValue(d, "", 0)
+	v, err := parseValue(d, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +77,16 @@ func parse(raw []byte) (*value, error) {
 	return v, nil
 }
 
-func parseValue(d *json.Decoder, path string, depth int) (*value, error) {
+func parseValue(d *json.Decoder, depth int) (*value, error) {
 	if depth > maxNesting {
-		return nil, &Error{path, fmt.Sprintf("nested more than %d deep", maxNesting)}
+		return nil, &Error{Message: fmt.Sprintf("nested more than %d deep", maxNesting)}
 	}
 	t, err := d.Token()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, &Error{path, fmt.Sprintf("not JSON at byte %d: %v", d.InputOffset(), err)}
+		return nil, &Error{Message: fmt.Sprintf("not JSON at byte %d: %v", d.InputOffset(), err)}
 	}
 	switch t := t.(type) {
 	case nil:
@@ -99,52 +99,61 @@ func parseValue(d *json.Decoder, path string, depth int) (*value, error) {
 		return &value{kind: isString, text: t}, nil
 	case json.Delim:
 		if t == '[' {
-			return parseArray(d, path, depth)
+			return parseArray(d, depth)
 		}
-		return parseObject(d, path, depth)
+		return parseObject(d, depth)
 	}
-	return nil, &Error{path, fmt.Sprintf("not JSON at byte %d", d.InputOffset())}
+	return nil, &Error{Message: fmt.Sprintf("not JSON at byte %d", d.InputOffset())}
 }
 
-func parseArray(d *json.Decoder, path string, depth int) (*value, error) {
+func parseArray(d *json.Decoder, depth int) (*value, error) {
 	v := &value{kind: isArray}
 	for d.More() {
-		x, err := parseValue(d, fmt.Sprintf("%s/%d", path, len(v.items)), depth+1)
+		x, err := parseValue(d, depth+1)
 		if err != nil {
-			return nil, err
+			return nil, below(fmt.Sprintf("/%d", len(v.items)), err)
 		}
 		v.items = append(v.items, x)
 	}
-	return v, parseEnd(d, path)
+	return v, parseEnd(d)
 }
 
-func parseObject(d *json.Decoder, path string, depth int) (*value, error) {
+func parseObject(d *json.Decoder, depth int) (*value, error) {
 	v := &value{kind: isObject}
 	keys := map[string]bool{}
 	for d.More() {
 		t, err := d.Token()
 		key, ok := t.(string)
 		if err != nil || !ok {
-			return nil, &Error{path, fmt.Sprintf("not JSON at byte %d: a key was expected", d.InputOffset())}
+			return nil, &Error{Message: fmt.Sprintf("not JSON at byte %d: a key was expected", d.InputOffset())}
 		}
 		if keys[key] {
-			return nil, &Error{path, fmt.Sprintf("the key %q occurs twice", key)}
+			return nil, &Error{Message: fmt.Sprintf("the key %q occurs twice", key)}
 		}
 		keys[key] = true
-		x, err := parseValue(d, path+pointer(key), depth+1)
+		x, err := parseValue(d, depth+1)
 		if err != nil {
-			return nil, err
+			return nil, below(pointer(key), err)
 		}
 		v.members = append(v.members, member{key, x})
 	}
-	return v, parseEnd(d, path)
+	return v, parseEnd(d)
 }
 
-func parseEnd(d *json.Decoder, path string) error {
+func parseEnd(d *json.Decoder) error {
 	if _, err := d.Token(); err != nil {
-		return &Error{path, fmt.Sprintf("not JSON at byte %d: %v", d.InputOffset(), err)}
+		return &Error{Message: fmt.Sprintf("not JSON at byte %d: %v", d.InputOffset(), err)}
 	}
 	return nil
+}
+
+// below puts a step in front of the path of an error. Paths are made for errors only, as they may be as long as the schema.
+func below(step string, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Path = step + e.Path
+	}
+	return err
 }
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")

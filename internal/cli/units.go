@@ -15,7 +15,7 @@ import (
 )
 
 func (e *env) unitsCmd() *cobra.Command {
-	var root, exec string
+	var root, exec, file string
 	var force, sensors bool
 	c := &cobra.Command{
 		Use:   "units FILE",
@@ -24,25 +24,33 @@ func (e *env) unitsCmd() *cobra.Command {
 asks for: MemoryMax= so that the daemon cannot harm the rest of the machine, MemoryMin= so that the weights stay in memory.
 
 With --root they are written below a directory, / for this machine; then: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload &&
-systemctl enable --now bimambad.socket. What bimambad.toml says about sessions and checkpoints is not known here: the limits are those of the defaults.`,
-		Example: "  bimamba units default\n  sudo bimamba units m.bimamba --root / --exec /usr/local/bin/bimambad",
+systemctl enable --now bimambad.socket.
+
+Memory depends on the number of sessions, checkpoints and connections: --config names the daemon's configuration, which it reads from
+/etc/bimamba/bimambad.toml, and without it the limits are those of the defaults. The environment is not read, and FILE goes before the file's model.`,
+		Example: "  bimamba units default\n  sudo bimamba units m.bimamba --root / --config /etc/bimamba/bimambad.toml --exec /usr/local/bin/bimambad",
 		Args:    oneFile,
 	}
 	f := c.Flags()
 	f.StringVar(&root, "root", "", "write the files below this directory instead of printing them")
 	f.StringVar(&exec, "exec", "/usr/bin/bimambad", "where the daemon is")
+	f.StringVar(&file, "config", "", "the daemon's configuration, bimambad.toml, whose memory the limits are for")
 	f.BoolVar(&sensors, "sensors", false, "also the drop-in that opens the devices of temperature and power sensors")
 	f.BoolVar(&force, "force", false, "replace files that exist")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if !filepath.IsAbs(exec) {
 			return fmt.Errorf("--exec %s: systemd wants an absolute path", exec)
 		}
+		conf, err := unitConfig(file)
+		if err != nil {
+			return err
+		}
 		blob, err := openBlob(args[0])
 		if err != nil {
 			return err
 		}
 		defer blob.Close()
-		m := daemon.Footprint(config.Default(), blob.Manifest())
+		m := daemon.Footprint(conf, blob.Manifest())
 		p := unit.Params{Exec: exec, Mapped: m.Mapped, Arena: m.Arena, Heap: m.Heap}
 		files := unit.Files(p)
 		if sensors {
@@ -61,6 +69,14 @@ systemctl enable --now bimambad.socket. What bimambad.toml says about sessions a
 		return nil
 	}
 	return c
+}
+
+// unitConfig is the configuration in a file as the service will read it, which has a state directory from systemd; the defaults if file is "".
+func unitConfig(file string) (*config.Config, error) {
+	if file == "" {
+		return config.Default(), nil
+	}
+	return config.Load([]string{"--config", file}, []string{"STATE_DIRECTORY=/var/lib/bimamba"}, os.ReadFile)
 }
 
 func writeUnit(path string, x unit.File, force bool) error {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	"bimamba/edge/api/internal/body"
 	"bimamba/edge/chat"
 )
 
@@ -51,6 +52,9 @@ func (s *strs) UnmarshalJSON(b []byte) error {
 		}
 		return nil
 	}
+	if _, err := body.Count(b, "options.stop", maxStops); err != nil {
+		return err
+	}
 	var list []string
 	if json.Unmarshal(b, &list) != nil {
 		return chat.Errorf(chat.Invalid, "options.stop", "it is a list of texts")
@@ -59,10 +63,13 @@ func (s *strs) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// maxTokens is num_predict. Ollama's -1 and -2, without end and until the context is full, mean the service's limit, and so does 0.
+// maxTokens is num_predict. Ollama's -1 and -2, without end and until the context is full, mean as many as the service gives, and so does 0.
 func (o *options) maxTokens() int {
-	if o.NumPredict == nil || *o.NumPredict < 1 {
+	if o.NumPredict == nil {
 		return 0
+	}
+	if *o.NumPredict < 1 {
+		return math.MaxInt32
 	}
 	return int(min(*o.NumPredict, math.MaxInt32))
 }

@@ -3,12 +3,14 @@ package ollama
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
+	"bimamba/edge/api/internal/body"
 	"bimamba/edge/chat"
 )
 
@@ -24,30 +26,46 @@ type shared struct {
 	TopLogProbs int             `json:"top_logprobs"`
 }
 
+// Limits of a request: what it becomes in memory is larger than its text.
+const (
+	maxMessages  = 4096
+	maxTools     = 128
+	maxToolCalls = 64 // of a message
+	maxStops     = 64
+)
+
+type (
+	messagesLimit struct{}
+	toolsLimit    struct{}
+)
+
+func (messagesLimit) Limit() (string, int) { return "messages", maxMessages }
+func (toolsLimit) Limit() (string, int)    { return "tools", maxTools }
+
 type chatRequest struct {
 	shared
-	Messages []messageIn `json:"messages"`
-	Tools    []tool      `json:"tools"`
+	Messages body.List[messageIn, messagesLimit] `json:"messages"`
+	Tools    body.List[tool, toolsLimit]         `json:"tools"`
 }
 
 type generateRequest struct {
 	shared
-	Prompt   string            `json:"prompt"`
-	System   string            `json:"system"`
-	Suffix   string            `json:"suffix"`
-	Template string            `json:"template"`
-	Raw      bool              `json:"raw"`
-	Context  []int64           `json:"context"`
-	Images   []json.RawMessage `json:"images"`
+	Prompt   string          `json:"prompt"`
+	System   string          `json:"system"`
+	Suffix   string          `json:"suffix"`
+	Template string          `json:"template"`
+	Raw      bool            `json:"raw"`
+	Context  []int64         `json:"context"`
+	Images   json.RawMessage `json:"images"`
 }
 
 type messageIn struct {
-	Role       string            `json:"role"`
-	Content    string            `json:"content"`
-	Images     []json.RawMessage `json:"images"`
-	ToolCalls  []toolCall        `json:"tool_calls"`
-	ToolName   string            `json:"tool_name"`
-	ToolCallID string            `json:"tool_call_id"`
+	Role       string          `json:"role"`
+	Content    string          `json:"content"`
+	Images     json.RawMessage `json:"images"`
+	ToolCalls  json.RawMessage `json:"tool_calls"`
+	ToolName   string          `json:"tool_name"`
+	ToolCallID string          `json:"tool_call_id"`
 }
 
 type toolCall struct {
@@ -194,10 +212,14 @@ func (m *messageIn) message(param string) (chat.Message, error) {
 	default:
 		return c, chat.Errorf(chat.Invalid, param+".role", "%.40q is none of system, user, assistant and tool", m.Role)
 	}
-	if len(m.Images) > 0 {
+	if hasImages(m.Images) {
 		return c, chat.Errorf(chat.Unsupported, param+".images", "the model reads no images")
 	}
-	for i, t := range m.ToolCalls {
+	calls, err := toolCalls(m.ToolCalls, param+".tool_calls")
+	if err != nil {
+		return c, err
+	}
+	for i, t := range calls {
 		param := fmt.Sprintf("%s.tool_calls[%d].function", param, i)
 		switch {
 		case t.Function.Name == "":
@@ -212,6 +234,27 @@ func (m *messageIn) message(param string) (chat.Message, error) {
 	return c, nil
 }
 
+// hasImages tells whether a list has any. What is no list is taken for one image.
+func hasImages(raw json.RawMessage) bool {
+	n, err := body.Count(raw, "", 1)
+	return given(raw) && (n > 0 || err != nil || raw[0] != '[')
+}
+
+// toolCalls reads null or a list of calls.
+func toolCalls(raw json.RawMessage, param string) (calls []toolCall, err error) {
+	if !given(raw) {
+		return nil, nil
+	}
+	if _, err := body.Count(raw, param, maxToolCalls); err != nil {
+		return nil, err
+	}
+	err = body.Unmarshal(raw, &calls)
+	if e, ok := errors.AsType[*chat.Error](err); ok {
+		e.Param = strings.TrimSuffix(param+"."+e.Param, ".")
+	}
+	return calls, err
+}
+
 func (q *generateRequest) request() (*chat.Completion, error) {
 	switch {
 	case q.Raw && (q.Template != "" || q.System != "" || len(q.Context) > 0):
@@ -220,7 +263,7 @@ func (q *generateRequest) request() (*chat.Completion, error) {
 		return nil, chat.Errorf(chat.Unsupported, "", "%q does not support insert", q.Model)
 	case q.Template != "":
 		return nil, chat.Errorf(chat.Unsupported, "template", "the prompt's format is the model's own; leave it out, or set raw and write the whole prompt")
-	case len(q.Images) > 0:
+	case hasImages(q.Images):
 		return nil, chat.Errorf(chat.Unsupported, "images", "the model reads no images")
 	}
 	o, err := q.chatOptions()

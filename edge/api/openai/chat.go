@@ -12,11 +12,11 @@ import (
 // chatBody is the body of a chat completion.
 type chatBody struct {
 	params
-	Messages            []message       `json:"messages"`
+	Messages            messages        `json:"messages"`
 	MaxCompletionTokens *int            `json:"max_completion_tokens"` // the newer name of max_tokens
 	Logprobs            bool            `json:"logprobs"`
 	TopLogprobs         *int            `json:"top_logprobs"`
-	Tools               []tool          `json:"tools"`
+	Tools               tools           `json:"tools"`
 	ToolChoice          json.RawMessage `json:"tool_choice"`
 	ResponseFormat      *responseFormat `json:"response_format"`
 }

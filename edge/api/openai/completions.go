@@ -23,7 +23,8 @@ type completionBody struct {
 
 const (
 	maxLogprobs   = 5
-	echoMaxTokens = 16 // with echo and without max_tokens, as the API has it: a service may take 0 for none
+	maxKept       = 1 << 20 // log probabilities that one request can get: an answer is put together in memory
+	echoMaxTokens = 16      // with echo and without max_tokens, as the API has it: a service may take 0 for none
 )
 
 // request converts b. Prompts are taken as they are, so that the places of tokens are those that the client counts.
@@ -70,9 +71,9 @@ func prompts(raw json.RawMessage, c chat.Completion) ([]chat.Completion, error) 
 		first = kind(bytes.TrimLeft(raw, " \t\r\n")[1:])
 		switch first {
 		case '"':
-			err = decode(raw, &texts, param)
+			err = decodeList(raw, &texts, param, maxPrompts)
 		case '[':
-			err = decode(raw, &ids, param)
+			err = decodeList(raw, &ids, param, maxPrompts)
 		case ']':
 		default:
 			ids = make([][]uint32, 1)
@@ -90,8 +91,6 @@ func prompts(raw json.RawMessage, c chat.Completion) ([]chat.Completion, error) 
 		return nil, invalid(param, "null is not a token id")
 	case n == 0:
 		return nil, invalid(param, "missing; it is a string, a list of strings, a list of token ids or a list of such lists")
-	case n > maxPrompts:
-		return nil, invalid(param, "%d prompts; at most %d in one request", n, maxPrompts)
 	}
 	list := make([]chat.Completion, n)
 	for i := range list {
@@ -129,6 +128,13 @@ func (a *api) completions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var known int // tokens, before anything is computed
+	for i := range requests {
+		known += len(requests[i].IDs)
+	}
+	if err := checkKept(&c, known); c.Echo && err != nil {
+		return err
+	}
 	none := b.MaxTokens != nil && *b.MaxTokens == 0
 	if b.Stream {
 		return a.streamCompletions(w, r, requests, model, none, b.includeUsage())
@@ -144,8 +150,10 @@ func (a *api) completions(w http.ResponseWriter, r *http.Request) error {
 			out = append(out, ',')
 		}
 		choice := answer(i, &requests[i], reply, none)
+		if err := total.add(&c, reply); err != nil {
+			return err
+		}
 		out = choice.append(out)
-		total.add(reply)
 	}
 	out = appendUsage(append(out, `],`...), total.Usage, total.Timing)
 	writeJSON(w, http.StatusOK, append(out, '}'))
@@ -156,15 +164,27 @@ func (a *api) completions(w http.ResponseWriter, r *http.Request) error {
 type spent struct {
 	chat.Usage
 	chat.Timing
+	kept int // tokens with their probabilities
 }
 
-func (s *spent) add(r *chat.Reply) {
+// checkKept refuses what has more log probabilities than one answer takes.
+func checkKept(c *chat.Completion, tokens int) error {
+	if c.LogProbs && tokens > maxKept/(1+c.TopTokens) {
+		return invalid("logprobs", "of the request's prompts together there are more than %d log probabilities; send fewer prompts at once", maxKept)
+	}
+	return nil
+}
+
+// add counts a reply to c. With it the request may have got too large.
+func (s *spent) add(c *chat.Completion, r *chat.Reply) error {
 	s.Usage.Prompt += r.Usage.Prompt
 	s.Usage.Cached += r.Usage.Cached
 	s.Usage.Completion += r.Usage.Completion
 	s.Timing.Queued += r.Timing.Queued
 	s.Timing.Prefill += r.Timing.Prefill
 	s.Timing.Decode += r.Timing.Decode
+	s.kept += len(r.Prompt) + len(r.Tokens)
+	return checkKept(c, s.kept)
 }
 
 // piece is a choice, or a part of one in a stream.
@@ -253,7 +273,9 @@ func (a *api) streamCompletions(w http.ResponseWriter, r *http.Request, requests
 		} else {
 			p.text, p.tokens, p.logprobs, p.finish = "", nil, false, reply.Finish
 		}
-		total.add(reply)
+		if err := total.add(c, reply); err != nil {
+			return s.fail(err)
+		}
 		buf = append(p.append(append(buf[:0], head...)), tail...)
 		if i < len(requests)-1 {
 			if err := s.send(buf); err != nil {

@@ -150,6 +150,14 @@ func TestMalformed(t *testing.T) {
 		{"chat/completions", user(tools + `"tool_choice":{"type":"allowed_tools"}`), "tool_choice.type", "unsupported_value"},
 		{"chat/completions", user(tools + `"tool_choice":{"type":"function","function":{"name":"g"}}`), "tool_choice.function.name", "invalid_value"},
 		{"chat/completions", user(tools + `"tool_choice":{"type":"function","function":{"name":"none"}}`), "tool_choice.function.name", "unsupported_value"},
+		{"chat/completions", `{"messages":[` + strings.Repeat(`{},`, 4096) + `{}]}`, "messages", "invalid_value"},
+		{"chat/completions", user(`"tools":[` + strings.Repeat(`{},`, 128) + `{}]`), "tools", "invalid_value"},
+		{"chat/completions", message(`{"role":"user","content":[` + strings.Repeat(`{},`, 256) + `{}]}`), "messages[1].content", "invalid_value"},
+		{"chat/completions", message(`{"role":"assistant","tool_calls":[` + strings.Repeat(`{},`, 64) + `{}]}`), "messages[1].tool_calls", "invalid_value"},
+		{"chat/completions", message(`{"role":"assistant","tool_calls":7}`), "messages[1].tool_calls", "invalid_value"},
+		{"chat/completions", message(`{"role":"user","content":"a","tool_calls":[` + strings.Repeat(`{},`, 64) + `{}]}`), "messages[1].tool_calls", "invalid_value"},
+		{"completions", `{"prompt":[` + strings.Repeat(`[1],`, 1024) + `[1]]}`, "prompt", "invalid_value"},
+		{"completions", `{"prompt":[` + strings.Repeat(`1,`, 1<<20/6) + `1],"echo":true,"logprobs":5}`, "logprobs", "invalid_value"},
 		{"completions", `{}`, "prompt", "invalid_value"},
 		{"completions", `{"prompt":null}`, "prompt", "invalid_value"},
 		{"completions", `{"prompt":""}`, "prompt", "invalid_value"},
@@ -214,3 +222,18 @@ func TestBodyEnds(t *testing.T) {
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestKept ends a request whose prompts together have too many log probabilities.
+func TestKept(t *testing.T) {
+	many := script{reply: chat.Reply{Finish: chat.FinishStop, Tokens: make([]chat.Token, 1<<20/6)}}
+	one := script{reply: chat.Reply{Finish: chat.FinishStop, Tokens: make([]chat.Token, 5)}}
+	for _, x := range []struct {
+		scripts []script
+		status  int
+	}{{[]script{many, many}, 400}, {[]script{one, one}, 200}} {
+		w := post(handler(&fake{scripts: x.scripts}), "/v1/completions", `{"prompt":["a","b"],"logprobs":5,"max_tokens":5}`)
+		if w.Code != x.status || x.status == 400 && !strings.Contains(w.Body.String(), "more than 1048576 log probabilities") {
+			t.Errorf("status %d, %.300s", w.Code, w.Body)
+		}
+	}
+}

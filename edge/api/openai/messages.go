@@ -5,15 +5,27 @@ import (
 	"fmt"
 	"strings"
 
+	"bimamba/edge/api/internal/body"
 	"bimamba/edge/chat"
 )
+
+type (
+	messages = body.List[message, messagesLimit]
+	tools    = body.List[tool, toolsLimit]
+
+	messagesLimit struct{}
+	toolsLimit    struct{}
+)
+
+func (messagesLimit) Limit() (string, int) { return "messages", maxMessages }
+func (toolsLimit) Limit() (string, int)    { return "tools", maxTools }
 
 type message struct {
 	Role       string          `json:"role"`
 	Content    json.RawMessage `json:"content"` // null, a string, or parts
 	Refusal    string          `json:"refusal"`
 	Name       string          `json:"name"`
-	ToolCalls  []toolCall      `json:"tool_calls"`
+	ToolCalls  json.RawMessage `json:"tool_calls"` // null or a list
 	ToolCallID string          `json:"tool_call_id"`
 }
 
@@ -53,7 +65,7 @@ func (m *message) convert(i int) (c chat.Message, err error) {
 		if kind(m.Content) == 0 {
 			return c, invalid(at("content"), "missing")
 		}
-		if len(m.ToolCalls) > 0 {
+		if n, _ := body.Count(m.ToolCalls, "", maxToolCalls); n > 0 {
 			return c, invalid(at("tool_calls"), "only an assistant's message has calls")
 		}
 		return c, nil
@@ -61,8 +73,12 @@ func (m *message) convert(i int) (c chat.Message, err error) {
 	if kind(m.Content) == 0 {
 		c.Text = m.Refusal
 	}
-	for j := range m.ToolCalls {
-		call, err := m.ToolCalls[j].convert(at(fmt.Sprintf("tool_calls[%d]", j)))
+	var calls []toolCall
+	if err := decodeList(m.ToolCalls, &calls, at("tool_calls"), maxToolCalls); err != nil {
+		return c, err
+	}
+	for j := range calls {
+		call, err := calls[j].convert(at(fmt.Sprintf("tool_calls[%d]", j)))
 		if err != nil {
 			return c, err
 		}
@@ -85,7 +101,7 @@ func text(raw json.RawMessage, param string) (s string, err error) {
 		Text    string `json:"text"`
 		Refusal string `json:"refusal"`
 	}
-	if err := decode(raw, &parts, param); err != nil {
+	if err := decodeList(raw, &parts, param, maxParts); err != nil {
 		return "", err
 	}
 	texts := make([]string, len(parts))

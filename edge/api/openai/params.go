@@ -18,6 +18,10 @@ const (
 	maxStopBytes      = 1024 // of each
 	maxSessionBytes   = 256
 	maxPrompts        = 1024 // of one request
+	maxMessages       = 4096
+	maxTools          = 128
+	maxToolCalls      = 64  // of a message
+	maxParts          = 256 // of a message's content
 )
 
 // params are the fields that chats and completions have in common. Fields that are not here are ignored.
@@ -122,13 +126,10 @@ func stops(raw json.RawMessage, limit int) (list []string, err error) {
 		list = make([]string, 1)
 		err = decode(raw, &list[0], "stop")
 	default:
-		err = decode(raw, &list, "stop")
+		err = decodeList(raw, &list, "stop", limit)
 	}
 	if err != nil {
 		return nil, err
-	}
-	if len(list) > limit {
-		return nil, invalid("stop", "%d stop strings; at most %d", len(list), limit)
 	}
 	for i, s := range list {
 		if s == "" || len(s) > maxStopBytes {
@@ -157,4 +158,15 @@ func decode(raw json.RawMessage, v any, param string) error {
 		e.Param = param
 	}
 	return err
+}
+
+// decodeList is decode of a list that may have so many elements; null and no value leave v as it is.
+func decodeList[T any](raw json.RawMessage, v *[]T, param string, most int) error {
+	if kind(raw) == 0 {
+		return nil
+	}
+	if _, err := body.Count(raw, param, most); err != nil {
+		return err
+	}
+	return decode(raw, v, param)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,17 +97,6 @@ type Config struct {
 
 // TLS says whether TCP connections are encrypted.
 func (c *Config) TLS() bool { return c.TLSSelfSigned || c.TLSCert != "" }
-
-// NeedsToken says whether requests that come in at a listener's address must show the token.
-func (c *Config) NeedsToken(listener net.Addr) bool {
-	if c.Auth != AuthAuto {
-		return c.Auth == AuthAlways
-	}
-	if tcp, ok := listener.(*net.TCPAddr); ok {
-		return !tcp.IP.IsLoopback()
-	}
-	return listener.Network() != "unix"
-}
 
 // Default is the configuration without flags, environment and file.
 func Default() *Config {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -221,21 +220,16 @@ func TestAuthAllowed(t *testing.T) {
 	}
 }
 
-func TestNeedsToken(t *testing.T) {
-	loopback, lan, all := &net.TCPAddr{IP: net.IPv6loopback}, &net.TCPAddr{IP: net.IPv4(192, 168, 0, 2)}, &net.TCPAddr{IP: net.IPv6unspecified}
-	local := &net.UnixAddr{Name: "/s", Net: "unix"}
-	for _, tt := range []struct {
-		auth string
-		addr net.Addr
-		want bool
-	}{
-		{AuthAuto, loopback, false}, {AuthAuto, lan, true}, {AuthAuto, all, true}, {AuthAuto, local, false}, {AuthAuto, &net.TCPAddr{}, true},
-		{AuthAlways, loopback, true}, {AuthAlways, local, true},
-		{AuthNever, all, false}, {AuthNever, local, false},
+func TestOrigin(t *testing.T) {
+	c, err := Load([]string{"--threads", "2"}, []string{"BIMAMBAD_BATCH=3", "STATE_DIRECTORY=/s"}, files{etc: "listen = [':80']"}.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"threads": "--threads", "batch": "BIMAMBAD_BATCH", "listen": etc + ":1:1", "state_dir": "STATE_DIRECTORY", "token_file": "state_dir", "queue": "",
 	} {
-		c := Config{Auth: tt.auth}
-		if got := c.NeedsToken(tt.addr); got != tt.want {
-			t.Errorf("%s %v: %v", tt.auth, tt.addr, got)
+		if got := c.Origin(name); got != want {
+			t.Errorf("%s is from %q, not %q", name, got, want)
 		}
 	}
 }

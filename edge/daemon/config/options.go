@@ -126,7 +126,8 @@ var options = []option{
 	},
 	{
 		name: "max_connections", group: "Limits", arg: "N", def: "512", min: 1, max: 1 << 20, live: true, field: func(c *Config) any { return &c.MaxConnections },
-		help: "How many connections may be open at a time.",
+		help: "How many TCP connections may be open at a time, of which one peer on the network has at most half; and as many of Unix sockets. " +
+			"One more takes the place of the one that has been idle longest.",
 	},
 	{
 		name: "rate", group: "Limits", arg: "NUMBER", def: "off", min: 0.001, max: 1e6, zero: "off", live: true, field: func(c *Config) any { return &c.Rate },

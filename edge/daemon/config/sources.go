@@ -72,6 +72,14 @@ func (c *Config) Sources() []Source {
 	return sources
 }
 
+// Origin is where the value of an option came from, by its name in TOML, as in [Source]; "" is the default.
+func (c *Config) Origin(name string) string {
+	if g := c.origins[name]; g.kind != fromDefault {
+		return g.String()
+	}
+	return ""
+}
+
 // WriteSources prints sources as a table.
 func WriteSources(w io.Writer, sources []Source) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

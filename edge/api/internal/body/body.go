@@ -2,6 +2,7 @@
 package body
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +12,12 @@ import (
 	"bimamba/edge/chat"
 )
 
+// decoding holds those that decode a body: what comes out of it is larger than the body, so not all do at once.
+var decoding = make(chan struct{}, 2)
+
 // Decode reads the one JSON value of a request's body into v. Unknown fields are ignored: clients send many.
-// The server has limited the body's size. The error is a *chat.Error that says where the body is wrong.
+// The server has limited the body's size. The error is a *chat.Error that says where the body is wrong,
+// or the context's.
 func Decode(r *http.Request, v any) error {
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -21,7 +26,13 @@ func Decode(r *http.Request, v any) error {
 		}
 		return chat.Errorf(chat.Invalid, "", "the body ended early: %v", err)
 	}
-	return Unmarshal(b, v)
+	select {
+	case decoding <- struct{}{}:
+		defer func() { <-decoding }()
+		return Unmarshal(b, v)
+	case <-r.Context().Done(): // the body is there, so this wait is short
+		return context.Cause(r.Context())
+	}
 }
 
 // Unmarshal is Decode of bytes.
