@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
-.PHONY: all demo serve test e2e check generate fuzz default big drift bench clean
+.PHONY: all demo serve test e2e check generate fuzz default big drift peak bench clean
 .DELETE_ON_ERROR:
 
 all: bin/bimamba bin/bimambad
@@ -51,6 +51,10 @@ big: bin/bimamba
 # What binary16 states cost after 8,192 tokens of a random 780M model: a few minutes, 240 MB of disk.
 drift:
 	BIMAMBA_DRIFT=1 go test -count=1 -run TestStateF16Drift -v -timeout 60m ./edge/model
+
+# The memory that `bimamba plan` says against the daemon's peak, also at 780M and 2.7B: some minutes, 0.5 GB of disk, 1.5 GB of memory.
+peak:
+	BIMAMBA_PEAK=1 go test -count=1 -run TestPeak -v -timeout 60m ./boards/plan
 
 # The tables of README.md's performance section, on this machine. Nothing else should run meanwhile.
 bench: bin/bimamba

@@ -54,6 +54,9 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/edge/state", nil},
 			{"bimamba/internal/atomicfile", nil},
 			{"bimamba/systemd", nil},
+			{"bimamba/boards/detect", []string{"bimamba/neon"}},
+			{"bimamba/boards/sensor", nil},
+			{"bimamba/boards/plan", []string{"bimamba/edge/model", "bimamba/memmap", "bimamba/neon"}},
 		} {
 			for _, pkg := range deps(t, goarch, rule.tree+"/...") {
 				if under(pkg, "bimamba") && !under(pkg, append(rule.allowed, rule.tree)...) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, on this machine and on arm64 under emulation. Installs what it needs (scripts/setup.sh). About 12 minutes on two cores.
+# Every test, on this machine and on arm64 under emulation. Installs what it needs (scripts/setup.sh). About 20 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
@@ -20,6 +20,8 @@ for cpu in cortex-a53 cortex-a72 max; do
 done
 echo "test: arm64, cortex-a53, the default model"
 GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -cpu cortex-a53" -run 'TestAssistantShort' -v ./edge/engine
+echo "test: arm64, cortex-a53, what the daemon is made of"
+GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu cortex-a53" ./edge/grammar ./edge/state ./edge/chat ./edge/api/... ./systemd/notify ./boards/sensor
 for page in 16384 65536; do
 	echo "test: arm64, pages of $page bytes"
 	GOARCH=arm64 CGO_ENABLED=0 go test -skip TestStateF16Perplexity -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model

@@ -76,7 +76,7 @@ FILE is a .bimamba file, or the word "default" for the model that is built into 
 	}
 	root.SetVersionTemplate("bimamba {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
-	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.synthCmd())
+	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.doctorCmd(), e.planCmd(), e.synthCmd())
 	for _, c := range root.Commands() {
 		if args := c.Args; args != nil {
 			c.Args = func(c *cobra.Command, a []string) error {
