@@ -55,7 +55,7 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/internal/atomicfile", nil},
 			{"bimamba/systemd", nil},
 			{"bimamba/boards/detect", []string{"bimamba/neon"}},
-			{"bimamba/boards/sensor", nil},
+			{"bimamba/boards/sensor", []string{"bimamba/internal/atomicfile"}},
 			{"bimamba/boards/plan", []string{"bimamba/edge/model", "bimamba/memmap", "bimamba/neon"}},
 		} {
 			for _, pkg := range deps(t, goarch, rule.tree+"/...") {

@@ -51,7 +51,7 @@ func BenchmarkStreamedToken(b *testing.B) {
 		b.ReportMetric(float64(n)/float64(b.N), "tokens/op")
 	}
 	b.Run("engine", func(b *testing.B) {
-		s, err := open(c)
+		s, err := open(c, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

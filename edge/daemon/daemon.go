@@ -94,7 +94,7 @@ func Run(ctx context.Context, opt Options) (err error) {
 	limitMemory(c)
 
 	d.notifier.Status("opening " + c.Model)
-	s, err := open(c)
+	s, err := open(c, d.log)
 	if err != nil {
 		return err
 	}

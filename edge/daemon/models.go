@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ type served struct {
 }
 
 // open maps the blob of a configuration, reserves its memory and reads its personas.
-func open(c *config.Config) (*served, error) {
+func open(c *config.Config, log *slog.Logger) (*served, error) {
 	f, err := memmap.Open(c.Model)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -35,7 +36,7 @@ func open(c *config.Config) (*served, error) {
 		}
 		return nil, err
 	}
-	s, err := openFile(c, f)
+	s, err := openFile(c, f, log)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -43,7 +44,7 @@ func open(c *config.Config) (*served, error) {
 	return s, nil
 }
 
-func openFile(c *config.Config, f *memmap.File) (*served, error) {
+func openFile(c *config.Config, f *memmap.File, log *slog.Logger) (*served, error) {
 	opt := modelOptions(c)
 	chooseThreads(&opt, f.Manifest())
 	queue := c.Queue
@@ -55,7 +56,7 @@ func openFile(c *config.Config, f *memmap.File) (*served, error) {
 		return nil, err
 	}
 	l, err := chat.NewLocal(e, chat.LocalOptions{
-		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt,
+		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt, Log: log,
 	})
 	if err != nil {
 		e.Close()

@@ -99,7 +99,7 @@ func (d *daemon) exchange(ctx context.Context, next *config.Config) error {
 			return errStopping
 		}
 	}
-	s, err := open(next)
+	s, err := open(next, d.log)
 	if err != nil {
 		return err
 	}
