@@ -85,12 +85,12 @@ func TestFair(t *testing.T) {
 	}
 }
 
-// answered is how many tokens the requests that run have been given.
+// answered is how many tokens of their answers the requests that run have gone on by.
 func (e *Engine) answered() (n []int) {
 	e.loop.mu.Lock()
 	defer e.loop.mu.Unlock()
 	for _, j := range e.loop.active {
-		n = append(n, len(j.res.IDs))
+		n = append(n, j.state.fed-len(j.req.Prompt))
 	}
 	return append(n, 0, 0, 0)
 }
