@@ -21,7 +21,7 @@ done
 echo "test: arm64, cortex-a53, the default model"
 GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -cpu cortex-a53" -run 'TestAssistantShort' -v ./edge/engine
 echo "test: arm64, cortex-a53, what the daemon is made of"
-GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu cortex-a53" ./edge/grammar ./edge/state ./edge/chat ./edge/api/... ./systemd/notify ./boards/sensor
+GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu cortex-a53" ./edge/grammar ./edge/state ./edge/api/... ./systemd/notify ./boards/sensor
 for page in 16384 65536; do
 	echo "test: arm64, pages of $page bytes"
 	GOARCH=arm64 CGO_ENABLED=0 go test -skip TestStateF16Perplexity -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model
