@@ -18,7 +18,7 @@ async function call(path, init = {}) {
   if (token) headers.Authorization = 'Bearer ' + token;
   let r;
   try {
-    r = await fetch(path, { ...init, headers, cache: 'no-store' });
+    r = await fetch(path, { signal: AbortSignal.timeout(10000), ...init, headers, cache: 'no-store' });
   } catch (e) {
     if (init.signal?.aborted && e.name === 'AbortError') throw e;
     link(false);
