@@ -3,7 +3,7 @@ const tokenKey = 'bimambad-token';
 
 let token = '';
 try { token = sessionStorage.getItem(tokenKey) ?? ''; } catch { /* storage is off: the token lasts as long as the page */ }
-const hello = $('hello');
+const hello = $('hello'), about = $('about'), examples = $('examples'); // they leave the document with the first message
 let turns = [];      // the conversation, as it is sent
 let running = null;  // the answer's AbortController
 let kind = '';       // base, instruct or intent
@@ -168,7 +168,7 @@ async function loadModels() {
   await loadModel();
 }
 
-const examples = {
+const exampleTexts = {
   home: ['turn on the kitchen lights', 'set a timer for 10 minutes', 'is the front door locked'],
   assist: ['play some jazz on the radio', 'will it rain in Hamburg tomorrow', 'book a table for two in Berlin'],
   topics: ['how much money is on my account', 'what time is it in Tokyo', 'tell me a joke'],
@@ -195,12 +195,12 @@ async function loadModel() {
   $('system-row').hidden = kind === 'intent' || Boolean(persona);
   $('persona-row').hidden = !persona || !facts.system;
   $('persona').textContent = facts.system ?? '';
-  const about = {
+  const abouts = {
     base: 'A base model: it continues text and was not taught to converse. A chat is given to it as a plain transcript.',
     intent: 'An intent model: it turns one command into an intent with its slots, and reads nothing but the last message.' + (task ? ` Its task here is ${task}.` : ''),
   };
-  $('about').textContent = about[kind] ?? facts['general.description'] ?? 'Ask it something.';
-  $('examples').replaceChildren(...(kind === 'intent' && examples[task] || []).map(text => {
+  about.textContent = abouts[kind] ?? facts['general.description'] ?? 'Ask it something.';
+  examples.replaceChildren(...(kind === 'intent' && exampleTexts[task] || []).map(text => {
     const b = element('button', '', text);
     b.type = 'button';
     b.addEventListener('click', () => send(text));
