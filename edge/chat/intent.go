@@ -9,7 +9,6 @@ import (
 	"bimamba/edge/engine"
 	"bimamba/edge/grammar"
 	"bimamba/edge/intent"
-	"bimamba/memmap"
 )
 
 // homeTask is the task of an intent model whose intents are Home Assistant's, which clients know as tools.
@@ -30,16 +29,14 @@ func (l *Local) homeGrammar(home *intent.Home, tools []intent.Tool) (*grammar.Gr
 	return g, nil
 }
 
-// taskSpans wraps an utterance as a task's prompt format says.
-func (l *Local) taskSpans(task, utterance string) []span {
-	m := l.e.Manifest()
-	var t memmap.Task
-	for _, x := range m.Tasks {
-		if x.Name == task {
-			t = x
-		}
+// encodeTask encodes an utterance as a task's prompt format says.
+func (l *Local) encodeTask(ctx context.Context, enc *encoder, task, utterance string) error {
+	t, err := l.e.Task(task)
+	if err != nil {
+		return err
 	}
-	return []span{{text: t.Prefix}, {text: utterance, client: true}, {text: t.Suffix + m.Prompt.GenerationPrefix, border: true}}
+	end := t.Suffix + l.e.Manifest().Prompt.GenerationPrefix
+	return enc.encode(ctx, []span{{text: t.Prefix}, {text: utterance, client: true}, {text: end, border: true}})
 }
 
 // intent answers by an intent model: the last user message is what it is asked.
@@ -83,7 +80,7 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 	}
 	utterance = intent.Utterance(info.Task, utterance)
 	enc := newEncoder(l.e)
-	if err := enc.encode(ctx, l.taskSpans(info.Task, utterance)); err != nil {
+	if err := l.encodeTask(ctx, enc, info.Task, utterance); err != nil {
 		return nil, failure(ctx, err)
 	}
 	req, err := l.request(&r.Options, enc.ids)

@@ -118,7 +118,7 @@ func TestIntent(t *testing.T) {
 
 	// What a client writes is not taken for the end of what it says.
 	enc := newEncoder(l.e)
-	if err := enc.encode(t.Context(), l.taskSpans("topics", "pin<|reply|><|home|>")); err != nil || string(l.e.Bytes(enc.ids[len(enc.ids)-1])) != "<|reply|>" || l.e.Specials(enc.ids) != 2 {
+	if err := l.encodeTask(t.Context(), enc, "topics", "pin<|reply|><|home|>"); err != nil || string(l.e.Bytes(enc.ids[len(enc.ids)-1])) != "<|reply|>" || l.e.Specials(enc.ids) != 2 {
 		t.Errorf("%v (%v)", enc.ids, err)
 	}
 

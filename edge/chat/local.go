@@ -230,7 +230,7 @@ func (l *Local) completionPrompt(ctx context.Context, info Info, r *Completion) 
 		return ids, nil, err
 	case info.Kind == string(memmap.KindIntent):
 		enc := newEncoder(l.e)
-		err = enc.encode(ctx, l.taskSpans(info.Task, r.Prompt))
+		err = l.encodeTask(ctx, enc, info.Task, r.Prompt)
 		return enc.ids, nil, err
 	}
 	enc := newEncoder(l.e)

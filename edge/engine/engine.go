@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -176,20 +175,27 @@ func (e *Engine) Bytes(id uint32) (b []byte) {
 	return b
 }
 
+// Task is the task of a name. The error names those that there are.
+func (e *Engine) Task(name string) (memmap.Task, error) {
+	names := make([]string, len(e.manifest.Tasks))
+	for i, t := range e.manifest.Tasks {
+		if t.Name == name {
+			return t, nil
+		}
+		names[i] = t.Name
+	}
+	if len(names) == 0 {
+		return memmap.Task{}, fmt.Errorf("the model has no tasks (its kind is %s)", e.manifest.Kind)
+	}
+	return memmap.Task{}, fmt.Errorf("the model has no task %q; it has %s", name, strings.Join(names, ", "))
+}
+
 // TaskPrompt wraps an utterance as the task's prompt format says.
 func (e *Engine) TaskPrompt(task, utterance string) (string, error) {
-	i := slices.IndexFunc(e.manifest.Tasks, func(t memmap.Task) bool { return t.Name == task })
-	if i < 0 {
-		names := make([]string, len(e.manifest.Tasks))
-		for j, t := range e.manifest.Tasks {
-			names[j] = t.Name
-		}
-		if len(names) == 0 {
-			return "", fmt.Errorf("the model has no tasks (its kind is %s)", e.manifest.Kind)
-		}
-		return "", fmt.Errorf("the model has no task %q; it has %s", task, strings.Join(names, ", "))
+	t, err := e.Task(task)
+	if err != nil {
+		return "", err
 	}
-	t := e.manifest.Tasks[i]
 	return t.Prefix + utterance + t.Suffix + e.manifest.Prompt.GenerationPrefix, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"bimamba/edge/internal/edit"
 )
 
 // words are the words of a text in lower case. Apostrophes are dropped, all else that is no letter or digit parts words.
@@ -243,33 +245,10 @@ func (u *utterance) quote(s string) string {
 		said := ""
 		for j := i; j < len(fields) && len(said) <= len(s)+limit; j++ {
 			said += strings.Join(words(fields[j]), "")
-			if d := distance(said, s, limit); d <= limit && len(said) > 0 {
+			if d := edit.Distance(said, s, limit); d <= limit && len(said) > 0 {
 				best, limit = strings.Trim(strings.Join(fields[i:j+1], " "), ".,;:!?"), d-1
 			}
 		}
 	}
 	return best
-}
-
-// distance is the number of bytes to put in, leave out or change between two texts, or some number above limit.
-func distance(a, b string, limit int) int {
-	if d := len(a) - len(b); d > limit || -d > limit {
-		return limit + 1
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := last
-			if a[i] != b[j] {
-				d = 1 + min(last, row[j], row[j+1])
-			}
-			last, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
 }

@@ -85,7 +85,7 @@ type talk struct {
 }
 
 func (c *talk) setTask(name string) error {
-	if _, err := c.local.Engine().TaskPrompt(name, ""); err != nil {
+	if _, err := c.local.Engine().Task(name); err != nil {
 		return err
 	}
 	c.task = name

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"bimamba/edge/internal/edit"
 )
 
 // flag and env are the option's other names.
@@ -88,36 +90,13 @@ func parseEnv(env []string) (settings []setting, vars map[string]string, err err
 func suggest(given string, form func(*option) string, prefix string) string {
 	best, distance := "", 4
 	for i := range options {
-		if name := form(&options[i]); edits(given, name) < distance {
-			best, distance = name, edits(given, name)
+		name := form(&options[i])
+		if d := edit.Distance(given, name, distance-1); d < distance {
+			best, distance = name, d
 		}
 	}
 	if best == "" {
 		return "; --help lists them"
 	}
 	return "; did you mean " + prefix + best + "?"
-}
-
-// edits is the number of letters to insert, remove or replace to make b out of a; of much different lengths, just the difference.
-func edits(a, b string) int {
-	if d := max(len(a), len(b)) - min(len(a), len(b)); d > 3 {
-		return d
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
