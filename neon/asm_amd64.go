@@ -38,6 +38,9 @@ func asmUse(name string) {
 	active.vnni = active.avx512 && cpu.X86.HasAVX512VNNI
 }
 
+// asmPrefetch: the distances of these are in gen/amd64.
+func asmPrefetch() bool { return false }
+
 // rounds is how many of n elements the kernels do, which take 16 at a time.
 func rounds(n int) int {
 	if !active.asm {

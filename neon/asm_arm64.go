@@ -26,6 +26,11 @@ func asmUse(name string) {
 	useSDOT = useNEON && cpu.ARM64.HasASIMDDP
 }
 
+func asmPrefetch() bool { return useNEON }
+
+// ahead is the distance of SetPrefetch.
+func ahead() int { return int(prefetchAhead.Load()) }
+
 // rounds is the first n elements that a kernel does, which takes them by size, a power of two.
 func rounds(n, size int) int {
 	if !useNEON {
@@ -43,9 +48,9 @@ func asmLUT(dst []float32, lines, tables []byte, scale []float32, f Form, add bo
 		return false
 	}
 	if f == LUT16 {
-		lut16(&dst[0], &lines[0], &tables[0], len(dst)/64, n, scale[0], add)
+		lut16(&dst[0], &lines[0], &tables[0], len(dst)/64, n, ahead(), scale[0], add)
 	} else {
-		lut8(&dst[0], &lines[0], &tables[0], &scale[0], len(dst)/64, n, add)
+		lut8(&dst[0], &lines[0], &tables[0], &scale[0], len(dst)/64, n, ahead(), add)
 	}
 	return true
 }
@@ -104,9 +109,9 @@ func asmI8(dst []float32, w []byte, scale []float32, q *Q14) bool {
 
 func i8Rows(dst *float32, w *byte, stride int, scale *float32, q *Q14) {
 	if useSDOT {
-		i8dot4(dst, w, stride, scale, &q.hi[0], &q.lo[0], q.n, q.scale)
+		i8dot4(dst, w, stride, scale, &q.hi[0], &q.lo[0], q.n, ahead(), q.scale)
 	} else {
-		i8x4(dst, w, stride, scale, &q.q[0], q.n, q.scale)
+		i8x4(dst, w, stride, scale, &q.q[0], q.n, ahead(), q.scale)
 	}
 }
 
@@ -117,10 +122,10 @@ func asmI4(dst []float32, w, scale []byte, q *Q14) bool {
 	rowBytes, scaleBytes := layout.I4RowBytes(q.n), 2*layout.I4Groups(q.n)
 	for r := 0; r < len(dst); r += 2 {
 		if len(dst)-r >= 2 {
-			i4x2(&dst[r], &w[r*rowBytes], rowBytes, &scale[r*scaleBytes], scaleBytes, &q.q[0], q.n, q.scale)
+			i4x2(&dst[r], &w[r*rowBytes], rowBytes, &scale[r*scaleBytes], scaleBytes, &q.q[0], q.n, ahead(), q.scale)
 		} else {
 			var y [2]float32
-			i4x2(&y[0], &w[r*rowBytes], 0, &scale[r*scaleBytes], 0, &q.q[0], q.n, q.scale)
+			i4x2(&y[0], &w[r*rowBytes], 0, &scale[r*scaleBytes], 0, &q.q[0], q.n, ahead(), q.scale)
 			dst[r] = y[0]
 		}
 	}
@@ -244,7 +249,7 @@ func asmState(y, s, x, b, c []float32, da, dt, d float32) bool {
 	if !stateShape(len(y), len(b)) {
 		return false
 	}
-	stateRows(&y[0], &s[0], &x[0], &b[0], &c[0], len(y), len(b), da, dt, d)
+	stateRows(&y[0], &s[0], &x[0], &b[0], &c[0], len(y), len(b), ahead(), da, dt, d)
 	return true
 }
 
@@ -252,26 +257,26 @@ func asmStateF16(y []float32, s []uint16, x, b, c []float32, da, dt, d float32) 
 	if !stateShape(len(y), len(b)) {
 		return false
 	}
-	stateRowsF16(&y[0], &s[0], &x[0], &b[0], &c[0], len(y), len(b), da, dt, d)
+	stateRowsF16(&y[0], &s[0], &x[0], &b[0], &c[0], len(y), len(b), ahead(), da, dt, d)
 	return true
 }
 
 func asmRead(b []byte) (x uint64, n int) {
 	if n = rounds(len(b), 128); n > 0 {
-		x = readXor(&b[0], n)
+		x = readXor(&b[0], n, ahead())
 	}
 	return x, n
 }
 
-// The counts n below are never 0. A number in a name is what they are multiples of.
+// The counts n below are never 0. A number in a name is what they are multiples of. ahead is the distance of SetPrefetch.
 
 // lut16 and lut8 are asmLUT for tiles of n lines, up to lutLines for lut16.
 
 //go:noescape
-func lut16(dst *float32, lines, tables *byte, tiles, n int, scale float32, add bool)
+func lut16(dst *float32, lines, tables *byte, tiles, n, ahead int, scale float32, add bool)
 
 //go:noescape
-func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n int, add bool)
+func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n, ahead int, add bool)
 
 // groupMax16 is asmGroupMax, and maxAbs16 asmMaxAbs, of n elements.
 
@@ -297,15 +302,15 @@ func quantize16(q *int16, hi, lo *int8, shift *int32, x *float32, n int, inv flo
 // i8x4 and i8dot4 write 4 rows of an 8-bit matrix times n integers, n a multiple of 32 up to asmCols; stride is the bytes of a row, s the input's scale.
 
 //go:noescape
-func i8x4(dst *float32, w *byte, stride int, scale *float32, q *int16, n int, s float32)
+func i8x4(dst *float32, w *byte, stride int, scale *float32, q *int16, n, ahead int, s float32)
 
 //go:noescape
-func i8dot4(dst *float32, w *byte, stride int, scale *float32, hi, lo *int8, n int, s float32)
+func i8dot4(dst *float32, w *byte, stride int, scale *float32, hi, lo *int8, n, ahead int, s float32)
 
 // i4x2 writes 2 rows of a 4-bit matrix times n integers, n a multiple of 64; scaleStride is the bytes of a row's scales.
 //
 //go:noescape
-func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n int, s float32)
+func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n, ahead int, s float32)
 
 // denseF32x4, denseF16x4 and denseBF16x4 write 4 rows of a matrix times n elements, n a multiple of 16.
 
@@ -355,15 +360,15 @@ func softplus8(dst, x *float32, n int)
 // stateRows and stateRowsF16 are asmState and asmStateF16 for an even number of rows of n elements, n a multiple of 16.
 
 //go:noescape
-func stateRows(y, s, x, b, c *float32, rows, n int, da, dt, d float32)
+func stateRows(y, s, x, b, c *float32, rows, n, ahead int, da, dt, d float32)
 
 //go:noescape
-func stateRowsF16(y *float32, s *uint16, x, b, c *float32, rows, n int, da, dt, d float32)
+func stateRowsF16(y *float32, s *uint16, x, b, c *float32, rows, n, ahead int, da, dt, d float32)
 
 // readXor is the exclusive or of n bytes in words of 8, n a multiple of 128.
 //
 //go:noescape
-func readXor(b *byte, n int) uint64
+func readXor(b *byte, n, ahead int) uint64
 
 // asmLUTPair leaves tokens to asmLUT: what two could share, AND and USHR, is 4 of 21 instructions, and their sums do not fit the registers.
 func asmLUTPair(dst0, dst1 []float32, lines, tables0, tables1 []byte, scale0, scale1 []float32, f Form, add bool) bool {

@@ -6,6 +6,7 @@ package neon
 
 func asmKernels() []string { return nil }
 func asmUse(string)        {}
+func asmPrefetch() bool    { return false }
 
 func asmLUT(dst []float32, lines, tables []byte, scale []float32, f Form, add bool) bool {
 	return false

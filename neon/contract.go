@@ -14,6 +14,7 @@ package neon
 //
 //	asmKernels      names of the sets that this CPU can run, the fastest last
 //	asmUse          switches to one of them, or to Portable
+//	asmPrefetch     tells whether the set in use takes the distance of SetPrefetch
 //
 //	asmLUT          dst (64*tiles) = or += the product of the lines of adjacent tiles, which follow one another, and the tables of one block:
 //	                len(tables)/f.line() lines a tile, a scale for each unit of them (f.unit of the block's width); add: += (see LUT.addBlock)

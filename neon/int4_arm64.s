@@ -6,7 +6,8 @@
 // halves of bytes are 4 columns: they are moved to its top, one by one, with a sign, as 4096*weight. VLD4 parts the integers in the same way, so
 // that a lane of 32 bits is the sum of the 4 products, below 2^31, and the conversion takes the 4096 out.
 //
-//   R0 dst    R2 bytes of a row    R3 scales of row 0, R7 of row 1    R4 integers    R6 columns left, a multiple of 64 and not 0    R10 R11 rows
+//   R0 dst    R2 bytes of a row    R3 scales of row 0, R7 of row 1    R4 integers    R6 columns left, a multiple of 64 and not 0    R9 bytes to prefetch ahead
+//   R10 R11 rows
 //   V0-V3 lanes of row 0, V4-V7 of row 1    V8-V11 integers of a group, columns 0 1 2 3 of 4    V12 0x88 a byte    V13 0xf000 a unit
 //   V16-V22 of row 0 and V24-V30 of row 1: weights of columns 0 3 2 1, sums of columns 0-15 and 16-31, scales    V14 V15 weights of the second group
 //
@@ -14,14 +15,15 @@
 
 #include "textflag.h"
 
-// func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n int, s float32)
-TEXT ·i4x2(SB), NOSPLIT, $0-60
+// func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n, ahead int, s float32)
+TEXT ·i4x2(SB), NOSPLIT, $0-68
 	MOVD dst+0(FP), R0
 	MOVD scale+24(FP), R3
 	MOVD scaleStride+32(FP), R7
 	ADD R3, R7
 	MOVD q+40(FP), R4
 	MOVD n+48(FP), R6
+	MOVD ahead+56(FP), R9
 	MOVD w+8(FP), R10
 	MOVD stride+16(FP), R2
 	ADD R2, R10, R11
@@ -45,8 +47,8 @@ loop:
 	FMOVS.P 4(R3), F22
 	FMOVS.P 4(R7), F30
 	SUBS $64, R6, R6
-	PRFM 1024(R10), PLDL1STRM
-	PRFM 1024(R11), PLDL1STRM
+	WORD $0xf8a96941 // prfm pldl1strm, [x10, x9]
+	WORD $0xf8a96961 // prfm pldl1strm, [x11, x9]
 	WORD $0x0e217ad6 // fcvtl v22.4s, v22.4h
 	WORD $0x0e217bde // fcvtl v30.4s, v30.4h
 	VEOR V12.B16, V16.B16, V16.B16
@@ -145,7 +147,7 @@ loop:
 	VZIP2 V4.D2, V0.D2, V0.D2
 	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
 	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
-	MOVWU s+56(FP), R4
+	MOVWU s+64(FP), R4
 	VDUP R4, V1.S4
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	FMOVD F0, (R0)

@@ -9,7 +9,7 @@
 //   R5          lo    hi    lo    hi
 //
 //   R0 dst    R1 lines    R2 tables + 32    R3 tiles    R4 lines a tile    R5 tables in use    R6 lines left
-//   R7, R8 start of hi and lo    R9 scale    R10 mask of dst
+//   R7, R8 start of hi and lo    R9 scale    R10 mask of dst    R12 bytes to prefetch ahead
 //   V0-V7 sums of lo, 8 rows each    V8-V15 sums of hi    V16-V19 tables of a line, V18 and V19 inverted    V20 V21 raw
 //   V22-V24 weights, high halves    V25 V26 low halves    V27-V30 looked up    V31 15
 //
@@ -27,18 +27,19 @@
 
 #include "textflag.h"
 
-// func lut16(dst *float32, lines, tables *byte, tiles, n int, scale float32, add bool)
-TEXT ·lut16(SB), NOSPLIT, $0-45
+// func lut16(dst *float32, lines, tables *byte, tiles, n, ahead int, scale float32, add bool)
+TEXT ·lut16(SB), NOSPLIT, $0-53
 	MOVD dst+0(FP), R0
 	MOVD lines+8(FP), R1
 	MOVD tables+16(FP), R2
 	MOVD tiles+24(FP), R3
 	MOVD n+32(FP), R4
-	MOVBU add+44(FP), R10
+	MOVD ahead+40(FP), R12
+	MOVBU add+52(FP), R10
 	NEG R10, R10
 	VMOVI $15, V31.B16
 	ADD $32, R2
-	MOVWU scale+40(FP), R9
+	MOVWU scale+48(FP), R9
 	NEG R4, R8
 	MOVD $-129, R7
 	MUL R4, R7, R7
@@ -95,7 +96,7 @@ line:
 	VTBL V25.B16, [V17.B16], V29.B16
 	VTBL V22.B16, [V19.B16], V30.B16
 	FLDPQ -32(R1), (F22, F24)
-	PRFM 1024(R1), PLDL1STRM
+	WORD $0xf8ac6821 // prfm pldl1strm, [x1, x12]
 	WORD $0x0e3c5360 // sabal v0.8h, v27.8b, v28.8b
 	WORD $0x4e3c5361 // sabal2 v1.8h, v27.16b, v28.16b
 	VTBL V26.B16, [V16.B16], V27.B16

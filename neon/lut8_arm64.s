@@ -9,7 +9,7 @@
 //   R5          v     v
 //
 //   R0 dst    R1 lines    R2 tables + 16    R3 tiles    R4 lines a tile    R5 tables in use    R6 lines left of a unit    R7 of a tile
-//   R8 start of the sums    R9 scale    R10 mask of dst    R11 scales in use
+//   R8 start of the sums    R9 scale    R10 mask of dst    R11 scales in use    R12 bytes to prefetch ahead
 //   V0-V7 sums, 8 rows each    V8 V9 tables of a line, V9 inverted    V10 raw
 //   V11-V14 weights, high halves    V15 V16 low halves    V17-V20 looked up    V31 15
 //
@@ -27,14 +27,15 @@
 
 #include "textflag.h"
 
-// func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n int, add bool)
-TEXT ·lut8(SB), NOSPLIT, $0-49
+// func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n, ahead int, add bool)
+TEXT ·lut8(SB), NOSPLIT, $0-57
 	MOVD dst+0(FP), R0
 	MOVD lines+8(FP), R1
 	MOVD tables+16(FP), R2
 	MOVD tiles+32(FP), R3
 	MOVD n+40(FP), R4
-	MOVBU add+48(FP), R10
+	MOVD ahead+48(FP), R12
+	MOVBU add+56(FP), R10
 	NEG R10, R10
 	VMOVI $15, V31.B16
 	ADD $16, R2
@@ -42,7 +43,7 @@ tile:
 	MOVD R2, R5
 	MOVD R4, R7
 	MOVD scale+24(FP), R11
-	MOVBU add+48(FP), R10
+	MOVBU add+56(FP), R10
 	NEG R10, R10
 unit:
 	MOVD $64, R6
@@ -87,7 +88,7 @@ line:
 	VAND V31.B16, V12.B16, V16.B16
 	VUSHR $4, V12.B16, V12.B16
 	FLDPQ -32(R1), (F13, F14)
-	PRFM 1024(R1), PLDL1STRM
+	WORD $0xf8ac6821 // prfm pldl1strm, [x1, x12]
 	WORD $0x0e325224 // sabal v4.8h, v17.8b, v18.8b
 	WORD $0x4e325225 // sabal2 v5.8h, v17.16b, v18.16b
 	WORD $0x0e345266 // sabal v6.8h, v19.8b, v20.8b

@@ -2,14 +2,16 @@
 
 //go:build !purego && !noasm
 
-// R0 b    R1 bytes left, a multiple of 128    V0-V7 exclusive or    V16-V23 loaded
+// R0 b    R1 bytes left, a multiple of 128    R2 bytes to prefetch ahead, R3 a line more    V0-V7 exclusive or    V16-V23 loaded
 
 #include "textflag.h"
 
-// func readXor(b *byte, n int) uint64
-TEXT ·readXor(SB), NOSPLIT, $0-24
+// func readXor(b *byte, n, ahead int) uint64
+TEXT ·readXor(SB), NOSPLIT, $0-32
 	MOVD b+0(FP), R0
 	MOVD n+8(FP), R1
+	MOVD ahead+16(FP), R2
+	ADD $64, R2, R3
 	VMOVI $0, V0.B16
 	VMOVI $0, V1.B16
 	VMOVI $0, V2.B16
@@ -19,8 +21,8 @@ TEXT ·readXor(SB), NOSPLIT, $0-24
 	VMOVI $0, V6.B16
 	VMOVI $0, V7.B16
 loop:
-	PRFM 1024(R0), PLDL1STRM
-	PRFM 1088(R0), PLDL1STRM
+	WORD $0xf8a26801 // prfm pldl1strm, [x0, x2]
+	WORD $0xf8a36801 // prfm pldl1strm, [x0, x3]
 	FLDPQ.P 32(R0), (F16, F17)
 	FLDPQ.P 32(R0), (F18, F19)
 	FLDPQ.P 32(R0), (F20, F21)
@@ -45,5 +47,5 @@ loop:
 	VMOV V0.D[0], R0
 	VMOV V0.D[1], R1
 	EOR R1, R0
-	MOVD R0, ret+16(FP)
+	MOVD R0, ret+24(FP)
 	RET

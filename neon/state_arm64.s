@@ -5,6 +5,7 @@
 // Two rows p and p+1 of a head's state at a time, 16 elements each: b and c are loaded once for both.
 //
 //   R0 y    R1 row p    R2 x    R3 b    R4 c    R5 rows left    R6 row p+1    R7 b and R8 c in use    R9 elements left    R10 n    R11 bytes of a row
+//   R12 bytes to prefetch ahead
 //   V0-V3 lanes 0-15 of y[p], V4-V7 of y[p+1]    V8 da    V9 V10 dt*x    V11 dt    V12-V15 b, then its products    V16-V19 c
 //   V20-V27 the state    V28-V31 products; at the end of a row d
 //
@@ -14,8 +15,8 @@
 
 #include "textflag.h"
 
-// func stateRows(y, s, x, b, c *float32, rows, n int, da, dt, d float32)
-TEXT ·stateRows(SB), NOSPLIT, $0-68
+// func stateRows(y, s, x, b, c *float32, rows, n, ahead int, da, dt, d float32)
+TEXT ·stateRows(SB), NOSPLIT, $0-76
 	MOVD y+0(FP), R0
 	MOVD s+8(FP), R1
 	MOVD x+16(FP), R2
@@ -23,9 +24,10 @@ TEXT ·stateRows(SB), NOSPLIT, $0-68
 	MOVD c+32(FP), R4
 	MOVD rows+40(FP), R5
 	MOVD n+48(FP), R10
-	MOVWU da+56(FP), R6
+	MOVD ahead+56(FP), R12
+	MOVWU da+64(FP), R6
 	VDUP R6, V8.S4
-	MOVWU dt+60(FP), R6
+	MOVWU dt+68(FP), R6
 	VDUP R6, V11.S4
 	LSL $2, R10, R11
 rows:
@@ -56,8 +58,8 @@ loop:
 	FLDPQ 32(R8), (F18, F19)
 	FLDPQ.P 64(R8), (F16, F17)
 	SUBS $16, R9, R9
-	PRFM 1024(R1), PSTL1STRM
-	PRFM 1024(R6), PSTL1STRM
+	WORD $0xf8ac6831 // prfm pstl1strm, [x1, x12]
+	WORD $0xf8ac68d1 // prfm pstl1strm, [x6, x12]
 	WORD $0x6e28de94 // fmul v20.4s, v20.4s, v8.4s
 	WORD $0x6e28deb5 // fmul v21.4s, v21.4s, v8.4s
 	WORD $0x6e28ded6 // fmul v22.4s, v22.4s, v8.4s
@@ -103,7 +105,7 @@ loop:
 	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
 	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
 	BNE loop
-	MOVWU d+64(FP), R7
+	MOVWU d+72(FP), R7
 	VDUP R7, V28.S4
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
 	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s

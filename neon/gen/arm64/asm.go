@@ -5,8 +5,11 @@ import (
 	"strings"
 )
 
-// V is the number of a vector register.
-type V int
+// V is the number of a vector register, R of another.
+type (
+	V int
+	R int
+)
 
 // asm collects the text of one file. Its methods append an instruction each, operands in the order of the ARM manual: the destination first.
 type asm struct {
@@ -135,7 +138,6 @@ func (a *asm) ldp(d, e V, at int, base string) { a.op("FLDPQ %s, (F%d, F%d)", me
 func (a *asm) ldpP(d, e V, n int, base string) { a.op("FLDPQ.P %d(%s), (F%d, F%d)", n, base, d, e) }
 func (a *asm) stp(d, e V, at int, base string) { a.op("FSTPQ (F%d, F%d), %s", d, e, mem(at, base)) }
 func (a *asm) stpP(d, e V, n int, base string) { a.op("FSTPQ.P (F%d, F%d), %d(%s)", d, e, n, base) }
-func (a *asm) prefetch(at int, base string)    { a.op("PRFM %d(%s), PLDL1STRM", at, base) }
 func (a *asm) dup4(d V, from string, bytes int) {
 	a.op("VLD4R.P %d(%s), [V%d.S4, V%d.S4, V%d.S4, V%d.S4]", bytes, from, d, d+1, d+2, d+3)
 }

@@ -19,14 +19,14 @@ A line is 64 rows by 8 columns. Its tables hold entries of 14 bits, + 8192, in h
   R5          lo    hi    lo    hi
 
   R0 dst    R1 lines    R2 tables + 32    R3 tiles    R4 lines a tile    R5 tables in use    R6 lines left
-  R7, R8 start of hi and lo    R9 scale    R10 mask of dst
+  R7, R8 start of hi and lo    R9 scale    R10 mask of dst    R12 bytes to prefetch ahead
   V0-V7 sums of lo, 8 rows each    V8-V15 sums of hi    V16-V19 tables of a line, V18 and V19 inverted    V20 V21 raw
   V22-V24 weights, high halves    V25 V26 low halves    V27-V30 looked up    V31 15
 
 In 16 bits lo stays below 2^16 and hi - 64 within +-2^15 for up to 256 lines. A line takes 49 instructions, 42 of them on the vector
 pipes; 1024 weights are two lines. A tile takes 160 more. Cycles per 1024 weights by static models: 116 on a Cortex-A53, 74 A72, 42 A76.
 ` + lutDoc, func(a *asm) {
-	a.text("func lut16(dst *float32, lines, tables *byte, tiles, n int, scale float32, add bool)")
+	a.text("func lut16(dst *float32, lines, tables *byte, tiles, n, ahead int, scale float32, add bool)")
 	lutArgs(a)
 	a.op("ADD $32, R2")
 	a.load("MOVWU", "scale", "R9")
@@ -64,7 +64,7 @@ pipes; 1024 weights are two lines. A tile takes 160 more. Cycles per 1024 weight
 			a.op("SUBS $1, R6, R6")
 		case 2:
 			a.ldp(22, 24, -32, "R1")
-			a.prefetch(prefetchAhead, "R1")
+			a.prefetch(1, 12)
 		}
 		sum(2*twoBefore, 27, 28)
 		look(before, 27, 28, 16)
@@ -108,14 +108,14 @@ A line is 64 rows by 8 columns. Its tables hold entries of 7 bits, + 64:
   R5          v     v
 
   R0 dst    R1 lines    R2 tables + 16    R3 tiles    R4 lines a tile    R5 tables in use    R6 lines left of a unit    R7 of a tile
-  R8 start of the sums    R9 scale    R10 mask of dst    R11 scales in use
+  R8 start of the sums    R9 scale    R10 mask of dst    R11 scales in use    R12 bytes to prefetch ahead
   V0-V7 sums, 8 rows each    V8 V9 tables of a line, V9 inverted    V10 raw
   V11-V14 weights, high halves    V15 V16 low halves    V17-V20 looked up    V31 15
 
 A unit, up to 64 lines, has a scale. A line takes 32 instructions, 25 of them on the vector pipes; 1024 weights are two lines. A unit takes 130 more.
 Cycles per 1024 weights by static models: 78 on a Cortex-A53, 41 A72, 26 A76.
 ` + lutDoc, func(a *asm) {
-	a.text("func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n int, add bool)")
+	a.text("func lut8(dst *float32, lines, tables *byte, scale *float32, tiles, n, ahead int, add bool)")
 	lutArgs(a)
 	a.op("ADD $16, R2")
 	a.label("tile")
@@ -161,7 +161,7 @@ Cycles per 1024 weights by static models: 78 on a Cortex-A53, 41 A72, 26 A76.
 			a.op("SUBS $1, R6, R6")
 		} else {
 			a.ldp(13, 14, -32, "R1")
-			a.prefetch(prefetchAhead, "R1")
+			a.prefetch(1, 12)
 		}
 		sum(4 * k)
 		look(13 - 2*k)
@@ -196,6 +196,7 @@ func lutArgs(a *asm) {
 	a.load("MOVD", "tables", "R2")
 	a.load("MOVD", "tiles", "R3")
 	a.load("MOVD", "n", "R4")
+	a.load("MOVD", "ahead", "R12")
 	a.load("MOVBU", "add", "R10")
 	a.op("NEG R10, R10")
 	a.movi(31, 15)

@@ -23,9 +23,6 @@ var files = []file{
 	stateFile, stateF16File, vectorFile, expFile, siluFile, softplusFile, readFile,
 }
 
-// prefetchAhead is how far before the weights in use a line is asked for, in bytes. A longer distance than memory takes does no harm.
-const prefetchAhead = 1024
-
 func (f file) text() string {
 	a := new(asm)
 	f.emit(a)

@@ -1,17 +1,19 @@
 package main
 
 var readFile = file{"read_arm64.s", `
-  R0 b    R1 bytes left, a multiple of 128    V0-V7 exclusive or    V16-V23 loaded
+  R0 b    R1 bytes left, a multiple of 128    R2 bytes to prefetch ahead, R3 a line more    V0-V7 exclusive or    V16-V23 loaded
 `, func(a *asm) {
-	a.text("func readXor(b *byte, n int) uint64")
+	a.text("func readXor(b *byte, n, ahead int) uint64")
 	a.load("MOVD", "b", "R0")
 	a.load("MOVD", "n", "R1")
+	a.load("MOVD", "ahead", "R2")
+	a.op("ADD $64, R2, R3")
 	for v := range V(8) {
 		a.zero(v)
 	}
 	a.label("loop")
-	a.prefetch(prefetchAhead, "R0")
-	a.prefetch(prefetchAhead+64, "R0")
+	a.prefetch(0, 2)
+	a.prefetch(0, 3)
 	for v := V(16); v < 24; v += 2 {
 		a.ldpP(v, v+1, 32, "R0")
 	}

@@ -18,13 +18,13 @@ func row(r int) string { return fmt.Sprintf("R%d", 10+r) }
 var int8File = file{"int8_arm64.s", `
 Four rows of signed bytes times integers of 14 bits.
 
-  R0 dst    R2 bytes of a row    R3 scales    R4 q or hi    R5 lo    R6 columns left, a multiple of 32 and not 0    R10-R13 rows
-  V0-V7 sums, 2 registers a row    V8-V11 the input    V12-V19 weights, 2 registers a row    V20-V27 weights in 16 bits
+  R0 dst    R2 bytes of a row    R3 scales    R4 q or hi    R5 lo    R6 columns left, a multiple of 32 and not 0    R7 bytes to prefetch ahead
+  R10-R13 rows    V0-V7 sums, 2 registers a row    V8-V11 the input    V12-V19 weights, 2 registers a row    V20-V27 weights in 16 bits
 
 i8x4 sums in lanes of 32 bits what stays below 2^31 up to 8192 columns; i8dot4 sums the products of the halves in V0-V3 and V4-V7. 32 columns of 4
 rows take 60 and 28 instructions.
 `, func(a *asm) {
-	a.text("func i8x4(dst *float32, w *byte, stride int, scale *float32, q *int16, n int, s float32)")
+	a.text("func i8x4(dst *float32, w *byte, stride int, scale *float32, q *int16, n, ahead int, s float32)")
 	a.load("MOVD", "q", "R4")
 	int8Start(a)
 	a.label("loop")
@@ -51,7 +51,7 @@ rows take 60 and 28 instructions.
 		a.op("FMOVD F%d, R%d", v, 10+r)
 	})
 
-	a.text("func i8dot4(dst *float32, w *byte, stride int, scale *float32, hi, lo *int8, n int, s float32)")
+	a.text("func i8dot4(dst *float32, w *byte, stride int, scale *float32, hi, lo *int8, n, ahead int, s float32)")
 	a.load("MOVD", "hi", "R4")
 	a.load("MOVD", "lo", "R5")
 	int8Start(a)
@@ -81,6 +81,7 @@ func int8Start(a *asm) {
 	a.load("MOVD", "dst", "R0")
 	a.load("MOVD", "scale", "R3")
 	a.load("MOVD", "n", "R6")
+	a.load("MOVD", "ahead", "R7")
 	rowPointers(a, 4)
 	for v := range V(8) {
 		a.zero(v)
@@ -93,7 +94,7 @@ func int8Weights(a *asm) {
 	}
 	a.op("SUBS $32, R6, R6")
 	for r := range 4 {
-		a.prefetch(prefetchAhead, row(r))
+		a.prefetch(R(10+r), 7)
 	}
 }
 
@@ -116,19 +117,21 @@ Two rows of 4-bit weights + 8 times integers of 14 bits. A group of 32 columns h
 halves of bytes are 4 columns: they are moved to its top, one by one, with a sign, as 4096*weight. VLD4 parts the integers in the same way, so
 that a lane of 32 bits is the sum of the 4 products, below 2^31, and the conversion takes the 4096 out.
 
-  R0 dst    R2 bytes of a row    R3 scales of row 0, R7 of row 1    R4 integers    R6 columns left, a multiple of 64 and not 0    R10 R11 rows
+  R0 dst    R2 bytes of a row    R3 scales of row 0, R7 of row 1    R4 integers    R6 columns left, a multiple of 64 and not 0    R9 bytes to prefetch ahead
+  R10 R11 rows
   V0-V3 lanes of row 0, V4-V7 of row 1    V8-V11 integers of a group, columns 0 1 2 3 of 4    V12 0x88 a byte    V13 0xf000 a unit
   V16-V22 of row 0 and V24-V30 of row 1: weights of columns 0 3 2 1, sums of columns 0-15 and 16-31, scales    V14 V15 weights of the second group
 
 64 columns of 2 rows take 98 instructions.
 `, func(a *asm) {
-	a.text("func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n int, s float32)")
+	a.text("func i4x2(dst *float32, w *byte, stride int, scale *byte, scaleStride int, q *int16, n, ahead int, s float32)")
 	a.load("MOVD", "dst", "R0")
 	a.load("MOVD", "scale", "R3")
 	a.load("MOVD", "scaleStride", "R7")
 	a.op("ADD R3, R7")
 	a.load("MOVD", "q", "R4")
 	a.load("MOVD", "n", "R6")
+	a.load("MOVD", "ahead", "R9")
 	rowPointers(a, 2)
 	for v := range V(8) {
 		a.zero(v)
@@ -145,8 +148,8 @@ that a lane of 32 bits is the sum of the 4 products, below 2^31, and the convers
 	a.op("FMOVS.P 4(R3), F22")
 	a.op("FMOVS.P 4(R7), F30")
 	a.op("SUBS $64, R6, R6")
-	a.prefetch(prefetchAhead, "R10")
-	a.prefetch(prefetchAhead, "R11")
+	a.prefetch(10, 9)
+	a.prefetch(11, 9)
 	a.fcvtl(22, 22)
 	a.fcvtl(30, 30)
 	for g := range 2 {

@@ -3,14 +3,14 @@ package main
 var stateFile = file{"state_arm64.s", stateDoc + `
 Two rows of 16 elements take 56 instructions, 40 of them float32 operations.
 `, func(a *asm) {
-	a.text("func stateRows(y, s, x, b, c *float32, rows, n int, da, dt, d float32)")
+	a.text("func stateRows(y, s, x, b, c *float32, rows, n, ahead int, da, dt, d float32)")
 	state(a, 4)
 }}
 
 var stateF16File = file{"statef16_arm64.s", stateDoc + `
 Two rows of 16 elements take 68 instructions, 40 of them float32 operations and 16 conversions from and to binary16.
 `, func(a *asm) {
-	a.text("func stateRowsF16(y *float32, s *uint16, x, b, c *float32, rows, n int, da, dt, d float32)")
+	a.text("func stateRowsF16(y *float32, s *uint16, x, b, c *float32, rows, n, ahead int, da, dt, d float32)")
 	state(a, 2)
 }}
 
@@ -18,6 +18,7 @@ const stateDoc = `
 Two rows p and p+1 of a head's state at a time, 16 elements each: b and c are loaded once for both.
 
   R0 y    R1 row p    R2 x    R3 b    R4 c    R5 rows left    R6 row p+1    R7 b and R8 c in use    R9 elements left    R10 n    R11 bytes of a row
+  R12 bytes to prefetch ahead
   V0-V3 lanes 0-15 of y[p], V4-V7 of y[p+1]    V8 da    V9 V10 dt*x    V11 dt    V12-V15 b, then its products    V16-V19 c
   V20-V27 the state    V28-V31 products; at the end of a row d
 
@@ -33,6 +34,7 @@ func state(a *asm, size int) {
 	a.load("MOVD", "c", "R4")
 	a.load("MOVD", "rows", "R5")
 	a.load("MOVD", "n", "R10")
+	a.load("MOVD", "ahead", "R12")
 	a.load("MOVWU", "da", "R6")
 	a.dup(8, "R6")
 	a.load("MOVWU", "dt", "R6")
@@ -66,8 +68,8 @@ func state(a *asm, size int) {
 	load(12, "R7")
 	load(16, "R8")
 	a.op("SUBS $16, R9, R9")
-	a.op("PRFM %d(R1), PSTL1STRM", prefetchAhead)
-	a.op("PRFM %d(R6), PSTL1STRM", prefetchAhead)
+	a.prefetchW(1, 12)
+	a.prefetchW(6, 12)
 	if size == 2 {
 		for v := V(20); v < 28; v += 2 {
 			a.fcvtl2(v+1, v)

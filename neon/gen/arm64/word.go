@@ -102,6 +102,14 @@ func (a *asm) rshrn2(d, n V, s int) {
 	a.shift(0x4f008c00|uint32(16-s)<<16, "rshrn2", "16b", "8h", d, n, s)
 }
 
+// prefetch asks for the line at base + ahead, which will be read once; prefetchW for one that will be written. They never fault.
+func (a *asm) prefetch(base, ahead R)  { a.prfm(1, "pldl1strm", base, ahead) }
+func (a *asm) prefetchW(base, ahead R) { a.prfm(17, "pstl1strm", base, ahead) }
+
+func (a *asm) prfm(op uint32, name string, base, ahead R) {
+	a.word(0xf8a06800|uint32(ahead)<<16|uint32(base)<<5|op, "prfm %s, [x%d, x%d]", name, base, ahead)
+}
+
 // addpD adds the two lanes of 64 bits.
 func (a *asm) addpD(d, n V) {
 	a.word(reg3(0x5ef1b800, d, n, 0), "addp d%d, v%d.2d", d, n)
