@@ -9,17 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FaultError reports that mapped bytes were not there: the file was cut short, or its storage failed, after Open.
+// FaultError reports that bytes were not there: the file was cut short, or its storage failed, after Open.
 type FaultError struct {
 	File   string
 	Tensor string // "" where the offset lies in no tensor
-	Offset uint64 // of the byte that was touched, from the start of the file
+	Offset uint64 // of the byte that was touched or the block that was read, from the start of the file
+	Err    error  // why it could not be read; nil where mapped bytes were touched
 }
+
+func (e *FaultError) Unwrap() error { return e.Err }
 
 func (e *FaultError) Error() string {
 	where := "the manifest or padding"
 	if e.Tensor != "" {
 		where = fmt.Sprintf("tensor %q", e.Tensor)
+	}
+	if e.Err != nil {
+		where += fmt.Sprintf(" (%v)", e.Err)
 	}
 	return fmt.Sprintf("%s: offset %d, in %s, can no longer be read: the file was cut short or its storage failed; put it back and open it again", e.File, e.Offset, where)
 }

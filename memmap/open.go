@@ -127,6 +127,9 @@ func (f *File) Manifest() *Manifest { return &f.manifest }
 // ID is the SHA-256 of the manifest. As that holds the checksum of every tensor, it identifies the model and its bytes.
 func (f *File) ID() [sha256.Size]byte { return f.manifestSHA }
 
+// Head is the mapped bytes of preamble and manifest: what a signature is of. Touch them inside [File.Guard].
+func (f *File) Head() []byte { return f.data[:f.manifestEnd:f.manifestEnd] }
+
 // Section finds a section by name.
 func (f *File) Section(name string) (*Section, bool) {
 	for i := range f.manifest.Sections {
@@ -209,6 +212,7 @@ type Advice int
 const (
 	WillNeed   Advice = unix.MADV_WILLNEED   // read ahead
 	Sequential Advice = unix.MADV_SEQUENTIAL // read once, front to back
+	Random     Advice = unix.MADV_RANDOM     // read some bytes of it only
 	DontNeed   Advice = unix.MADV_DONTNEED   // give the pages back
 )
 
@@ -223,6 +227,17 @@ func (f *File) Advise(s *Section, a Advice) error {
 	return nil
 }
 
+// Drop gives the pages of s back, also those that the page cache has.
+func (f *File) Drop(s *Section) error {
+	if err := f.Advise(s, DontNeed); err != nil {
+		return err
+	}
+	if err := unix.Fadvise(f.fd, int64(s.Offset), int64(s.Length), unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("%s: fadvise of section %q: %w", f.name, s.Name, err)
+	}
+	return nil
+}
+
 // Lock keeps the pages of s in memory (mlock(2)), reading them now.
 func (f *File) Lock(s *Section) error {
 	if s.Length == 0 {
@@ -230,6 +245,17 @@ func (f *File) Lock(s *Section) error {
 	}
 	if err := unix.Mlock(f.SectionData(s)); err != nil {
 		return fmt.Errorf("%s: locking the %d bytes of section %q in memory: %w; raise the limit (ulimit -l, or LimitMEMLOCK= in a unit)", f.name, s.Length, s.Name, err)
+	}
+	return nil
+}
+
+// Unlock lets the kernel drop the pages of s again.
+func (f *File) Unlock(s *Section) error {
+	if s.Length == 0 {
+		return nil
+	}
+	if err := unix.Munlock(f.SectionData(s)); err != nil {
+		return fmt.Errorf("%s: unlocking section %q: %w", f.name, s.Name, err)
 	}
 	return nil
 }

@@ -14,9 +14,10 @@ import (
 // binder looks tensors up in a section and checks that they are what the layer needs.
 // The first error sticks; what it returns after one must not be used.
 type binder struct {
-	f   *memmap.File
-	s   *memmap.Section
-	err error
+	f    *memmap.File
+	s    *memmap.Section
+	data func(*memmap.Tensor) []byte // where a tensor's bytes are, or will be when they are used
+	err  error
 }
 
 func (b *binder) section(name string) {
@@ -25,7 +26,7 @@ func (b *binder) section(name string) {
 		b.fail("section %q is missing", name)
 		s = &memmap.Section{Name: name}
 	}
-	b.s = s
+	b.s, b.data = s, b.f.Data
 }
 
 func (b *binder) fail(format string, a ...any) {
@@ -60,7 +61,7 @@ func (b *binder) floats(optional bool, name string, shape ...uint32) []float32 {
 		b.fail("tensor %s.%s has dtype %s, not f32", b.s.Name, name, t.DType)
 		return nil
 	}
-	return float32s(b.f.Data(t))
+	return float32s(b.data(t))
 }
 
 // halves is the bytes of a mapped binary16 tensor of that shape.
@@ -73,7 +74,7 @@ func (b *binder) halves(name string, shape ...uint32) []byte {
 		b.fail("tensor %s.%s has dtype %s, not f16", b.s.Name, name, t.DType)
 		return nil
 	}
-	return b.f.Data(t)
+	return b.data(t)
 }
 
 // float32s is the view of little-endian, aligned bytes as float32. Open has refused machines of another byte order.
@@ -103,7 +104,7 @@ func (b *binder) matrix(name, norm string, rows, cols uint32) matrix {
 	if t == nil {
 		return m
 	}
-	m.dtype, m.quant, m.data = t.DType, t.Quant, b.f.Data(t)
+	m.dtype, m.quant, m.data = t.DType, t.Quant, b.data(t)
 	fits := false
 	switch t.DType {
 	case memmap.B1:

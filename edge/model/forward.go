@@ -21,6 +21,8 @@ type forward struct {
 	pos  []int64      // (T), of each token in its sequence
 	t    atomic.Int64 // T
 	want atomic.Int64 // how many of them want logits
+	from atomic.Int64 // the layers to compute: from the embedding on if it is 0,
+	to   atomic.Int64 // to the logits if it is n_layer
 
 	h       [][]float32 // (T, d_model), the residual stream
 	xn      [][]float32 // (T, max(d_model, d_inner)), the normalised input of a matrix
@@ -92,24 +94,41 @@ func (m *Model) run(rows []Row) error {
 	}
 	f.t.Store(int64(len(rows)))
 	f.want.Store(int64(want))
+	width := m.opt.Threads
 	if len(rows) == 1 {
-		return m.pool.RunOn(m.opt.Decode, f.guarded)
+		width = m.opt.Decode
 	}
-	return m.pool.Run(f.guarded)
+	if most := int(m.most.Load()); most > 0 {
+		width = min(width, most)
+	}
+	if m.stream != nil {
+		return m.stream.pass(f, width)
+	}
+	return f.compute(width, 0, len(m.layers))
+}
+
+// compute does a part of the pass on some of the workers.
+func (f *forward) compute(width, from, to int) error {
+	f.from.Store(int64(from))
+	f.to.Store(int64(to))
+	return f.m.pool.RunOn(width, f.guarded)
 }
 
 // run is what each worker does.
 func (f *forward) run(w *pool.Worker) {
 	m, h, T, want := f.m, &f.m.h, int(f.t.Load()), int(f.want.Load())
-	w.For(T, 1, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			m.embedding.row(f.h[t], int(f.rows[t].ID)) // h (d_model)
-		}
-	})
-	for i := range m.layers {
+	from, to := int(f.from.Load()), int(f.to.Load())
+	if from == 0 {
+		w.For(T, 1, func(lo, hi int) {
+			for t := lo; t < hi; t++ {
+				m.embedding.row(f.h[t], int(f.rows[t].ID)) // h (d_model)
+			}
+		})
+	}
+	for i := from; i < to; i++ {
 		f.layer(w, i, T)
 	}
-	if want == 0 {
+	if to < len(m.layers) || want == 0 {
 		return
 	}
 	w.For(T, 1, func(lo, hi int) {

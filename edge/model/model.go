@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,14 +24,22 @@ type Options struct {
 	Prefixes  int // how many states more there are to keep copies in
 	Threads   int // workers of the forward pass; 0 means 1
 	Decode    int // how many of them decode, a token at a time, which is bound by memory; 0 means all
-	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch
+	Batch     int // how many tokens go through the layers together at the most; 0 means DefaultBatch, or fewer with Memory
+
+	// Memory is the most that the model may take in bytes, as Footprint.Total counts them: what is mapped, states and workspace. Layers that do not fit
+	// are read from storage for each pass over the weights. 0 means all of it.
+	Memory int64
 }
 
 // DefaultBatch is as many tokens as share a pass over the weights unless Options say otherwise: weights then cost a token a thirty-second part of their
 // bytes, and the tables of so many tokens (0.4 MB a column block of 1,536) about fill a second-level cache.
 const DefaultBatch = 32
 
-func (o *Options) fill() {
+// batchPart of the memory is what the workspace of a batch may take, where both are left to the model: a pass that reads storage serves a batch, but
+// what a large one takes are layers.
+const batchPart = 8
+
+func (o *Options) fill(h *memmap.Model) {
 	o.Sessions, o.Prefixes, o.Threads = max(o.Sessions, 1), max(o.Prefixes, 0), max(o.Threads, 1)
 	if o.Decode <= 0 {
 		o.Decode = o.Threads
@@ -38,6 +47,9 @@ func (o *Options) fill() {
 	o.Decode = min(o.Decode, o.Threads)
 	if o.Batch <= 0 {
 		o.Batch = DefaultBatch
+		for o.Memory > 0 && o.Batch > 1 && int64(o.Batch)*workspace(h, o.Precision) > o.Memory/batchPart {
+			o.Batch /= 2
+		}
 	}
 }
 
@@ -70,13 +82,16 @@ type Model struct {
 	layers    []layer
 	footprint Footprint
 	arena     []byte
+	stream    *stream // nil: all layers stay in memory
+	unlocked  string  // why mapped sections are not locked, with a stream
 	sessions  []Session
 	pool      *pool.Pool
+	most      atomic.Int32 // workers of a pass; 0: as Options say
 	forward   forward
 }
 
 // Open binds the tensors of f, reserves the memory of opt.Sessions sessions and starts opt.Threads workers. f must stay open as long as the model.
-// It fails if $BIMAMBA_KERNEL names kernels that are not here.
+// It fails if $BIMAMBA_KERNEL names kernels that are not here, and if opt.Memory is less than what has to stay in memory.
 func Open(f *memmap.File, opt Options) (*Model, error) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, errors.New("this machine is big-endian, and a blob is little-endian")
@@ -84,9 +99,29 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 	if _, err := neon.Kernel(); err != nil {
 		return nil, err
 	}
-	opt.fill()
+	opt.fill(&f.Manifest().Model)
 	m := &Model{blob: f, h: f.Manifest().Model, opt: opt, footprint: NewFootprint(f.Manifest(), opt)}
-	h := &m.h
+	if opt.Memory > 0 {
+		if err := m.footprint.Within(opt.Memory); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+	}
+	if err := m.reserve(); err != nil {
+		return nil, err
+	}
+	if err := m.bind(); err != nil {
+		m.Close()
+		return nil, err
+	}
+	m.pool = pool.New(opt.Threads)
+	return m, nil
+}
+
+// bind looks up all tensors, hands out the arena and starts to read what is read from storage.
+func (m *Model) bind() error {
+	f, h := m.blob, &m.h
+	arena := carver{m.arena}
+	buffers := arena.bytes(m.footprint.Buffers)
 	b := &binder{f: f}
 	b.section("io")
 	m.embedding = b.matrix("embedding", "", h.VocabSize, h.DModel)
@@ -99,15 +134,21 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 		b.fail("a 1-bit embedding or head is not supported")
 	}
 	m.layers = make([]layer, h.NLayer)
-	logs := make([][]float32, h.NLayer) // A_log of each layer
+	logs := make([][]float32, h.NLayer) // A_log of each layer, mapped
+	streamed := 0
 	for i := range m.layers {
 		l := &m.layers[i]
 		b.section(layerName(i))
+		logs[i] = b.floats(false, "A_log", h.NHeads)
+		if isStreamed(i, len(m.layers), m.footprint.StreamedLayers) {
+			f.Advise(b.s, memmap.Random) // of which A_log alone is looked at
+			b.data = bindStream(b.s, buffers[streamed%2*len(buffers)/2:])
+			streamed++
+		}
 		l.in = b.matrix("in_proj", "norm.weight", h.DInProj(), h.DModel)
 		l.conv = b.floats(false, "conv.weight", h.DConv, h.Channels())
 		l.convBias = b.floats(true, "conv.bias", h.Channels())
 		l.dtBias = b.floats(false, "dt_bias", h.NHeads)
-		logs[i] = b.floats(false, "A_log", h.NHeads)
 		l.d = b.floats(false, "D", h.NHeads)
 		l.out = b.matrix("out_proj", "mixer_norm.weight", h.DModel, h.DInner)
 		if b.err != nil {
@@ -115,12 +156,8 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 		}
 	}
 	if b.err != nil {
-		return nil, b.err
+		return b.err
 	}
-	if err := m.reserve(); err != nil {
-		return nil, err
-	}
-	arena := carver{m.arena}
 	err := f.Guard(func() error {
 		for i := range m.layers {
 			a := arena.floats(int(h.NHeads))
@@ -132,20 +169,26 @@ func Open(f *memmap.File, opt Options) (*Model, error) {
 		return nil
 	})
 	if err != nil {
-		m.Close()
-		return nil, err
+		return err
 	}
-	m.sessions = make([]Session, opt.Sessions+opt.Prefixes)
+	if streamed > 0 {
+		if m.stream, err = openStream(m, buffers); err != nil {
+			return err
+		}
+		m.keep()
+	}
+	m.sessions = make([]Session, m.opt.Sessions+m.opt.Prefixes)
 	for i := range m.sessions {
 		m.sessions[i].init(m, &arena)
 	}
 	m.forward.init(m, &arena)
-	m.pool = pool.New(opt.Threads)
-	return m, nil
+	return nil
 }
 
-// layerName is the section of layer i.
-func layerName(i int) string { return "layers." + strconv.Itoa(i) }
+// layerPrefix and its number are the name of a layer's section.
+const layerPrefix = "layers."
+
+func layerName(i int) string { return layerPrefix + strconv.Itoa(i) }
 
 // reserve maps the arena: zeroed pages outside of Go's heap, which the garbage collector does not count or scan.
 func (m *Model) reserve() error {
@@ -171,9 +214,13 @@ func (m *Model) Close() error {
 	if m.pool != nil {
 		m.pool.Close()
 	}
+	var err error
+	if m.stream != nil {
+		err = errors.Join(m.stream.Close(), m.letGo())
+	}
 	arena := m.arena
 	m.arena = nil
-	return unix.Munmap(arena)
+	return errors.Join(err, unix.Munmap(arena))
 }
 
 // Blob is the file that the model is mapped from.
@@ -185,14 +232,20 @@ func (m *Model) Hyper() memmap.Model { return m.h }
 // Options is what the model was opened with, defaults filled in.
 func (m *Model) Options() Options { return m.opt }
 
+// LimitThreads lets at most n threads compute, from the next pass on; 0 is as many as Options say. It may be called at any time, and changes no result.
+func (m *Model) LimitThreads(n int) { m.most.Store(int32(max(n, 0))) }
+
 // Footprint is the memory of the model as opened.
 func (m *Model) Footprint() Footprint { return m.footprint }
 
-// ReadRate is how fast the threads that decode read what a token reads of it, session 0's state included, in bytes a second: the fastest of some passes.
+// ReadRate is how fast the threads that decode read what a token reads of it, session 0's state included and layers from storage left out, in bytes a second: the fastest of some passes.
 func (m *Model) ReadRate(passes int) (float64, error) {
 	parts := [][]byte{m.sessions[0].ssm, floatBytes(m.sessions[0].conv), m.head.data}
 	for i := range m.layers {
 		s, _ := m.blob.Section(layerName(i))
+		if isStreamed(i, len(m.layers), m.footprint.StreamedLayers) {
+			continue
+		}
 		parts = append(parts, m.blob.SectionData(s))
 	}
 	m.forward.mu.Lock()

@@ -256,13 +256,18 @@ func TestNoAllocation(t *testing.T) {
 func TestFootprint(t *testing.T) {
 	for _, dir := range []string{"bimamba", "mamba2-hf-groups"} {
 		blob := testmodel.Convert(t, goldenDir(dir), convert.Options{})
-		for _, opt := range []Options{{Sessions: 3}, {Precision: Exact, State: StateF32}, {Precision: Fast, Batch: 1, Sessions: 2}, {Batch: 7, State: StateF32}} {
+		for _, opt := range []Options{{Sessions: 3}, {Precision: Exact, State: StateF32}, {Precision: Fast, Batch: 1, Sessions: 2}, {Batch: 7, State: StateF32}, {Memory: 1, Batch: 8}} {
+			if opt.Memory > 0 { // as many layers from storage as there can be
+				f := NewFootprint(blob.Manifest(), opt)
+				opt.Memory = f.Total()
+			}
 			m := openModel(t, blob, opt)
 			f := m.Footprint()
 			if int64(len(m.arena)) != f.Arena() {
 				t.Errorf("%s, %+v: the arena has %d bytes, the footprint says %d", dir, opt, len(m.arena), f.Arena())
 			}
 			rest := carver{m.arena}
+			rest.bytes(f.Buffers)
 			for range m.layers {
 				rest.floats(int(m.h.NHeads))
 			}

@@ -50,6 +50,18 @@ type Bytes struct {
 	Total   int64 `json:"total"`
 }
 
+// Storage is what is read of a model that is larger than its memory.
+type Storage struct {
+	Layers   int     `json:"layers"`          // that are read for each token
+	Bytes    int64   `json:"bytes_per_token"` // theirs
+	Buffered bool    `json:"buffered"`        // through the page cache, as the file system has no direct reads
+	Unlocked string  `json:"unlocked,omitempty"`
+	Rate     float64 `json:"bytes_per_s"` // reading them without computing, between the runs: the median
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
+	Fraction float64 `json:"fraction"` // of Rate that decoding reaches
+}
+
 // RSS is the memory in use behind the last run. Total is the kernel's word for it, the parts are the process's own.
 type RSS struct {
 	Mapped int64 `json:"mapped"` // file pages: the model and the program
@@ -74,9 +86,10 @@ type Report struct {
 	Decode    Decode   `json:"decode"`
 	Bytes     Bytes    `json:"bytes_per_token"`
 	Read      float64  `json:"read_bandwidth_bytes_per_s"` // the same bytes, the same threads, between the runs; the fastest pass
-	Roofline  *float64 `json:"roofline_fraction"`          // of Read that decoding moves; nil where the model fits the cache
+	Roofline  *float64 `json:"roofline_fraction"`          // of Read that decoding moves; nil where the model fits the cache or waits for storage
 	InCache   bool     `json:"cache_resident"`
 	GMACs     float64  `json:"gmac_per_s"` // of decoding, multiplications by weights
+	Storage   *Storage `json:"storage,omitempty"`
 	Allocs    float64  `json:"allocs_per_token"`
 	RSS       RSS      `json:"rss_bytes"`
 }
@@ -110,6 +123,7 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 	var prefill, decode []float64
 	var before, after runtime.MemStats
 	var mallocs uint64
+	var stored []float64
 	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // forget the peak of what came before (proc(5)); where that is refused, it counts
 	for run := range opt.Runs + 1 {                       // the first one reads the file and warms up
 		if err := ctx.Err(); err != nil {
@@ -147,6 +161,13 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 			continue
 		}
 		r.Read = max(r.Read, read)
+		if m.Storage().Layers > 0 {
+			rate, err := m.StorageRate(3)
+			if err != nil {
+				return nil, err
+			}
+			stored = append(stored, rate)
+		}
 		mallocs += after.Mallocs - before.Mallocs
 		prefill = append(prefill, float64(opt.Prefill)/prefilled.Seconds())
 		decode = append(decode, float64(opt.Decode)/decoded.Seconds())
@@ -159,6 +180,15 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 	r.Allocs = float64(mallocs) / float64(len(times))
 	r.GMACs = float64(macs(man)) * r.Decode.PerSecond / 1e9
 	r.RSS = rss(fp.Arena(), &after)
+	if len(stored) > 0 { // memory is not what it waits for
+		slices.Sort(stored)
+		st := m.Storage()
+		r.Storage = &Storage{
+			Layers: st.Layers, Bytes: st.Bytes, Buffered: st.Buffered, Unlocked: st.Unlocked, Rate: (stored[(len(stored)-1)/2] + stored[len(stored)/2]) / 2, Low: stored[0], High: stored[len(stored)-1],
+		}
+		r.Storage.Fraction = r.Decode.PerSecond * float64(st.Bytes) / r.Storage.Rate
+		return r, nil
+	}
 	if r.InCache, err = inCache(r); err != nil {
 		return nil, err
 	}
