@@ -1,0 +1,165 @@
+package packed
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ulikunitz/xz"
+)
+
+// content is some noise with holes, of a length that is no round number.
+func content() []byte {
+	b := make([]byte, 3<<20+12345)
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, at := range []int{0, 1 << 20, len(b) - 100} {
+		for i := range 5000 {
+			if at+i < len(b) {
+				b[at+i] = byte(r.Uint32())
+			}
+		}
+	}
+	return b
+}
+
+func pack(t *testing.T, kind string, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	switch kind {
+	case "gzip":
+		z := gzip.NewWriter(&out)
+		z.Write(b)
+		z.Close()
+	case "xz":
+		z, err := xz.NewWriter(&out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := z.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		return b
+	}
+	return out.Bytes()
+}
+
+func file(t *testing.T, b []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "base")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(t *testing.T, path string) ([]byte, error) {
+	t.Helper()
+	i, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer i.Close()
+	r, err := i.Reader()
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	if done, total := i.Progress(); err == nil && done != total {
+		t.Errorf("%d of %d bytes were read", done, total)
+	}
+	return b, err
+}
+
+func TestReader(t *testing.T) {
+	want := content()
+	for _, kind := range []string{"raw", "gzip", "xz"} {
+		b := pack(t, kind, want)
+		if got, err := read(t, file(t, b)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d other bytes, %v", kind, len(got), err)
+		}
+		i, err := Open(file(t, b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := i.Size(); ok != (kind != "gzip") || ok && n != int64(len(want)) {
+			t.Errorf("%s: the size is %d, %t", kind, n, ok)
+		}
+		i.Close()
+		if kind == "raw" {
+			continue
+		}
+		for _, cut := range []int{len(b) / 2, len(b) - 1} {
+			if _, err := read(t, file(t, b[:cut])); err == nil || !strings.Contains(err.Error(), "damaged or not complete") {
+				t.Errorf("%s: cut short after %d bytes of %d: %v", kind, cut, len(b), err)
+			}
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"\x28\xb5\x2f\xfd rest": "zstd -d",
+		"PK\x03\x04 rest":       "zip archive",
+		"BZh91AY":               "bunzip2",
+		// A dictionary of 4 GiB.
+		"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x28\x00\x00\x00\x00\x00\x00\x00": "takes a dictionary of 42",
+	} {
+		_, err := Open(file(t, []byte(text)))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q gave %v", text, err)
+		}
+	}
+	if _, err := Open(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a directory gave %v", err)
+	}
+}
+
+// TestXZSize has the size be known before anything is unpacked, also of what xz itself wrote.
+func TestXZSize(t *testing.T) {
+	want := content()
+	packed := pack(t, "xz", want)
+	if n, ok := xzSize(bytes.NewReader(packed), int64(len(packed))); !ok || n != int64(len(want)) {
+		t.Errorf("%d, %t", n, ok)
+	}
+	two := append(bytes.Clone(packed), packed...)
+	if n, ok := xzSize(bytes.NewReader(two), int64(len(two))); ok {
+		t.Errorf("two streams have the size %d", n)
+	}
+	prog, err := exec.LookPath("xz")
+	if err != nil {
+		t.Skip("xz is not here (Debian package xz-utils)")
+	}
+	cmd := exec.Command(prog, "-T2", "--block-size=1MiB", "-c")
+	cmd.Stdin = bytes.NewReader(want)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := xzSize(bytes.NewReader(out), int64(len(out))); !ok || n != int64(len(want)) {
+		t.Errorf("several blocks: %d, %t", n, ok)
+	}
+	if got, err := read(t, file(t, out)); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("several blocks: %d other bytes, %v", len(got), err)
+	}
+}
+
+func FuzzXZ(f *testing.F) {
+	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x28\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x00\x00\x00\x00\x1c\xdfD!\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkDict(bytes.NewReader(b))
+		if n, ok := xzSize(bytes.NewReader(b), int64(len(b))); ok && n < 0 {
+			t.Errorf("a size of %d", n)
+		}
+	})
+}
