@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
-.PHONY: all demo serve test e2e check generate fuzz default big drift peak bench clean
+.PHONY: all demo serve test e2e check generate fuzz default big drift peak boards deb oci addon apt emulated bench clean
 .DELETE_ON_ERROR:
 
 all: bin/bimamba bin/bimambad
@@ -54,11 +54,35 @@ drift:
 
 # The memory that `bimamba plan` says against the daemon's peak, also at 780M and 2.7B: some minutes, 0.5 GB of disk, 1.5 GB of memory.
 peak:
-	BIMAMBA_PEAK=1 go test -count=1 -run TestPeak -v -timeout 60m ./boards/plan
+	BIMAMBA_PEAK=1 go test -count=1 -run "TestPeak|TestMemory" -v -timeout 60m ./boards/plan
+
+# The programs for boards and PCs, in dist/: static, and the same bytes wherever they are built.
+boards:
+	scripts/boards.sh
+
+# What is handed out, of the programs in dist/: Debian packages, a container image (OCI), an add-on for Home Assistant.
+# apt is a repository of the packages, signed by the key of gpg that APT_KEY names.
+VERSION = $(shell scripts/version.sh)
+MAINTAINER = $(shell git log -1 --format='%an <%ae>')
+RELEASE = go run ./internal/release -version '$(word 1,$(VERSION))' -time '$(word 2,$(VERSION))'
+deb: boards
+	$(RELEASE) -maintainer "$(MAINTAINER)" deb
+oci addon: boards
+	$(RELEASE) $@
+APT_KEY =
+apt: deb
+	$(RELEASE) -key '$(APT_KEY)' apt
+
+# The commands, the daemon and the package on emulated boards, one after the other: as root on Debian, an hour.
+emulated:
+	scripts/board/doctor.sh
+	scripts/board/daemon.sh
+	scripts/board/deb.sh
+	scripts/board/deploy.sh
 
 # The tables of README.md's performance section, on this machine. Nothing else should run meanwhile.
 bench: bin/bimamba
 	scripts/bench.sh bin/bimamba
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

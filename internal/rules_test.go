@@ -53,10 +53,27 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/edge/grammar", []string{"bimamba/edge/token", "bimamba/memmap", "bimamba/neon/layout"}},
 			{"bimamba/edge/state", nil},
 			{"bimamba/internal/atomicfile", nil},
-			{"bimamba/systemd", nil},
-			{"bimamba/boards/detect", []string{"bimamba/neon"}},
-			{"bimamba/boards/sensor", []string{"bimamba/internal/atomicfile"}},
-			{"bimamba/boards/plan", []string{"bimamba/edge/model", "bimamba/memmap", "bimamba/neon"}},
+			{"bimamba/systemd/notify", nil},
+			{"bimamba/systemd/unit", nil},
+			{"bimamba/systemd/deb", []string{"bimamba/internal/atomicfile"}},
+			{"bimamba/internal/oci", nil},
+			{"bimamba/internal/man", nil},
+			{"bimamba/boards/tuning", []string{"bimamba/neon"}},
+			{"bimamba/boards/detect", []string{"bimamba/boards/internal/regular", "bimamba/boards/tuning", "bimamba/neon"}},
+			{"bimamba/boards/sensor", []string{"bimamba/boards/internal/regular", "bimamba/internal/atomicfile"}},
+			{"bimamba/boards/plan", []string{"bimamba/boards/tuning", "bimamba/edge/model", "bimamba/memmap", "bimamba/neon"}},
+			{"bimamba/boards/internal/disk", nil},
+			{"bimamba/boards/internal/packed", nil},
+			{"bimamba/boards/image", []string{"bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
+			{"bimamba/boards/flash", []string{"bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
+			{"bimamba/internal/ssh", nil},
+			{"bimamba/boards/slot", []string{ // all but the first for package health
+				"bimamba/systemd/unit", "bimamba/boards/internal/regular", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/daemon/config", "bimamba/edge/internal/edit", "bimamba/edge/model", "bimamba/internal/atomicfile", "bimamba/memmap", "bimamba/neon",
+			}},
+			{"bimamba/boards/measure", []string{
+				"bimamba/boards/detect", "bimamba/boards/internal/regular", "bimamba/boards/plan", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/engine", "bimamba/edge/grammar", "bimamba/edge/model", "bimamba/edge/sample",
+				"bimamba/edge/state", "bimamba/edge/token", "bimamba/internal/atomicfile", "bimamba/memmap", "bimamba/neon",
+			}},
 		} {
 			for _, pkg := range deps(t, goarch, rule.tree+"/...") {
 				if under(pkg, "bimamba") && !under(pkg, append(rule.allowed, rule.tree)...) {
@@ -69,7 +86,7 @@ func TestImportRules(t *testing.T) {
 			if under(pkg, "bimamba/internal/atomicfile") {
 				continue
 			}
-			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy",
+			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/measure", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy", "bimamba/boards/slot", "bimamba/systemd/deb",
 				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "google.golang.org/protobuf") {
 				t.Errorf("%s: the daemon's packages depend on %s", goarch, pkg)
 			}

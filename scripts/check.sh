@@ -29,7 +29,7 @@ echo "check: go.mod is tidy"
 go mod tidy -diff
 for dir in "${modules[@]}"; do (cd "$dir" && go mod tidy -diff); done
 echo "check: generated code"
-generated() { sha256sum memmap/*_gen.go edge/state/*_gen.go neon/*.s; }
+generated() { sha256sum memmap/*_gen.go edge/state/*_gen.go neon/*.s README.md; }
 before=$(generated)
 go generate ./... >/dev/null
 if [ "$before" != "$(generated)" ]; then

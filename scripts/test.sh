@@ -27,5 +27,8 @@ for page in 16384 65536; do
 	GOARCH=arm64 CGO_ENABLED=0 go test -skip TestStateF16Perplexity -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model
 done
 
+echo "test: programs for boards: static, stripped, within their size, the same bytes from another folder"
+scripts/boards.sh --check
+
 echo "test: instructions of the kernels"
 scripts/icount.sh

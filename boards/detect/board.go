@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"bimamba/boards/internal/regular"
 )
 
 // Board is what is known of a board. In its JSON form, which keeps its names, fields that could not be read are absent.
@@ -19,6 +21,7 @@ type Board struct {
 	SoC        string   `json:"soc,omitempty"`        //
 	Compatible []string `json:"compatible,omitempty"` // of the device tree's root
 	Serial     bool     `json:"serial"`               // has a serial number, which is not told
+	Emulated   string   `json:"emulated,omitempty"`   // what shows that it is emulated: its speed and power are of no account then
 
 	Arch     string `json:"arch,omitempty"`            // of the kernel: aarch64, armv7l, x86_64
 	Userland int    `json:"userland_bits,omitempty"`   // of the system's programs: 32 or 64
@@ -42,6 +45,7 @@ type Board struct {
 
 	Missing []Missing `json:"missing,omitempty"`
 
+	exe      string // the architecture of this program, "" if unknown
 	bootFile string // where the kernel's command line is written, "" if unknown
 	bootAsks bool   // it has enableMemory
 }
@@ -97,7 +101,7 @@ type reader struct {
 
 // bytes is the content of a file, without waiting for its size, which is 0 below /proc.
 func (r *reader) bytes(name string) ([]byte, error) {
-	f, err := r.root.Open(name)
+	f, err := regular.Open(r.root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +178,7 @@ func Read(root fs.FS, opt Options) *Board {
 	r.cgroup(b)
 	r.throttle(b, opt.Throttle)
 	r.devices(b)
+	b.Emulated = r.emulated(b)
 	b.Missing = r.missing
 	return b
 }

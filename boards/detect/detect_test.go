@@ -13,11 +13,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/sys/unix"
 )
 
-// board is the files of a board in testdata, one archive each, in which binary files are written so that they can be read:
+// board is the files of a board in testdata, one archive each (scripts/board/capture.sh captures them), in which binary files are written so that they can be read:
 //
 //	device tree   a string a line
 //	auxv          tag and value
@@ -29,7 +31,7 @@ func board(t testing.TB, name string) fstest.MapFS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(string(raw), "# synthesised: ") {
+	if !strings.HasPrefix(string(raw), "# synthesised: ") && !strings.HasPrefix(string(raw), "# captured in ") {
 		t.Fatalf("%s does not say where it comes from", name)
 	}
 	root := fstest.MapFS{}
@@ -124,6 +126,10 @@ func TestBoards(t *testing.T) {
 		{"orin-nano", "orin-nano", "Tegra Orin (T234)", "NVIDIA Jetson Orin Nano Developer Kit, 6 x Cortex-A78AE at 1510 MHz, 7619 MiB", "asimd fphp asimdhp asimddp", 64, 4096, "nvme SSD 500GB /dev/nvme0n1p1", "", "", ""},
 		{"xavier-nx", "xavier-nx", "Tegra Xavier (T194)", "NVIDIA Jetson Xavier NX Developer Kit (SD-card), 6 x NVIDIA Carmel at 1907 MHz, 6835 MiB", "asimd fphp asimdhp", 64, 4096, "emmc DG4016 /dev/mmcblk0p1", "", "warning cgroup-memory", ""},
 		{"arm64", "arm64", "rockchip,rk3588", "Radxa ROCK 5B, 4 x Cortex-A55 at 1800 MHz, 4 x Cortex-A76 at 2400 MHz, 15722 MiB", "asimd fphp asimdhp asimddp", 64, 4096, "emmc AJTD4R /dev/mmcblk1p3", "", "", ""},
+		{"qemu-pi-3", "pi-3", "BCM2837", "Raspberry Pi 3 Model B, 4 x Cortex-A53, 904 MiB", "asimd", 64, 4096, "sd QEMU! /dev/mmcblk0p2", "", "note emulated, note vcio", "clock, throttle"},
+		{"qemu-pi-4", "pi-4", "BCM2711", "Raspberry Pi 4 Model B Rev 1.4, 4 x Cortex-A72, 968 MiB", "asimd", 64, 4096, "virtual  /dev/vda2", "", "warning cgroup-memory, note emulated, note vcio", "clock, throttle"},
+		{"qemu-pi-5", "pi-5", "BCM2712", "Raspberry Pi 5 Model B Rev 1.0, 4 x Cortex-A76, 968 MiB", "asimd fphp asimdhp asimddp", 64, 4096, "virtual  /dev/vda2", "", "note emulated, note vcio", "clock, throttle"},
+		{"qemu-orin-nano", "orin-nano", "Tegra Orin (T234)", "NVIDIA Jetson Orin Nano Developer Kit, 2 x Cortex-A76, 3918 MiB", "asimd fphp asimdhp asimddp", 64, 4096, "virtual  /dev/vda2", "", "note emulated", "clock"},
 		{"x86", "x86", "", "Example Computers Mini 100, 2 x Intel(R) N100 at 3400 MHz, 15625 MiB", "avx2 f16c fma avx_vnni", 64, 4096, "disk  /dev/sda1", "", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -179,10 +185,20 @@ func TestMend(t *testing.T) {
 func TestReboot(t *testing.T) {
 	root := board(t, "pi-zero-2w")
 	root["boot/firmware/cmdline.txt"].Data = []byte("root=/dev/mmcblk0p2 cgroup_enable=memory\n")
-	all := Examine(Read(root, Options{}), nil, nil)
-	i := slices.IndexFunc(all, func(f Finding) bool { return f.ID == "cgroup-memory" })
-	if i < 0 || all[i].Mend != "sudo reboot (/boot/firmware/cmdline.txt has cgroup_enable=memory already)" {
-		t.Errorf("%+v", all)
+	mend := func() string {
+		all := Examine(Read(root, Options{}), nil, nil)
+		i := slices.IndexFunc(all, func(f Finding) bool { return f.ID == "cgroup-memory" })
+		if i < 0 {
+			t.Fatalf("%+v", all)
+		}
+		return all[i].Mend
+	}
+	if got := mend(); got != "sudo reboot (/boot/firmware/cmdline.txt has cgroup_enable=memory already)" {
+		t.Error(got)
+	}
+	root["proc/cmdline"].Data = []byte("cgroup_disable=memory root=/dev/mmcblk0p2 cgroup_enable=memory\n")
+	if got := mend(); !strings.HasPrefix(got, "take Raspberry Pi's own kernel") { // another reboot would not help
+		t.Error(got)
 	}
 }
 
@@ -222,6 +238,27 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%+v is there twice, or not complete", k)
 		}
 		seen[k.id] = true
+	}
+}
+
+// TestEmulated has one sign at a time; the captured boards have theirs.
+func TestEmulated(t *testing.T) {
+	for _, tt := range []struct{ board, file, data, want string }{
+		{"pi-4", "", "", ""},
+		{"pi-4", "sys/firmware/devicetree/base/compatible", "raspberrypi,4-model-b\x00brcm,bcm2711\x00linux,dummy-virt\x00", "its device tree says linux,dummy-virt, as that of QEMU's board virt does"},
+		{"pi-4", "sys/firmware/devicetree/base/fw-cfg@9020000/compatible", "qemu,fw-cfg-mmio\x00", "its device tree has QEMU's fw-cfg@9020000"},
+		{"pi-zero-2w", "sys/class/block/mmcblk0/device/name", "QEMU!\n", "its SD card is one of QEMU's"},
+		{"x86", "proc/self/exe", string(elf("64", "aarch64")), "an arm64 program under the kernel of an x86-64 machine"},
+		{"x86", "proc/self/exe", string(elf("64")), ""},
+	} {
+		root := board(t, tt.board)
+		if tt.file != "" {
+			root[tt.file] = &fstest.MapFile{Data: []byte(tt.data)}
+		}
+		b := Read(root, Options{})
+		if told := strings.Contains(ids(Examine(b, nil, nil)), "note emulated"); b.Emulated != tt.want || told != (tt.want != "") {
+			t.Errorf("%s with %s: %q, want %q", tt.board, tt.file, b.Emulated, tt.want)
+		}
 	}
 }
 
@@ -364,5 +401,34 @@ func TestTestKernels(t *testing.T) {
 	k := TestKernels()
 	if len(k.Faults) != 0 || len(k.Cores) == 0 || !slices.Contains(k.Sets, k.InUse) || k.Why == "" {
 		t.Errorf("%+v", k)
+	}
+}
+
+// TestPipes: a named pipe where a file should be is not waited for, and said.
+func TestPipes(t *testing.T) {
+	dir := t.TempDir()
+	for name, file := range board(t, "pi-zero-2w") {
+		path := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil && file.Mode.IsRegular() {
+			err = unix.Mkfifo(path, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan *Board, 1)
+	go func() { ended <- Read(os.DirFS(dir), Options{}) }()
+	select {
+	case b := <-ended:
+		for _, want := range []Missing{
+			{"os", "/etc/os-release: it is a named pipe, not a file"}, {"userland_bits", "/bin/sh: it is a named pipe, not a file"}, {"memory", "/proc/meminfo: it is a named pipe, not a file"},
+		} {
+			if !slices.Contains(b.Missing, want) {
+				t.Errorf("%v is not in %v", want, b.Missing)
+			}
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for a pipe")
 	}
 }

@@ -35,6 +35,7 @@ type Need struct {
 // Examine looks for what keeps the board from running models well. k and need may be nil. The worst comes first.
 func Examine(b *Board, k *Kernels, need *Need) []Finding {
 	e := &examiner{b: b, all: []Finding{}}
+	e.emulated()
 	e.kernels(k)
 	e.throttling()
 	e.memory(need)
@@ -57,6 +58,12 @@ type examiner struct {
 
 func (e *examiner) add(s Severity, id, what, why, mend string) {
 	e.all = append(e.all, Finding{id, s, what, why, mend})
+}
+
+func (e *examiner) emulated() {
+	if s := e.b.Emulated; s != "" {
+		e.add(Note, "emulated", "this board is emulated: "+s, "its speed, power and temperature say nothing about a real board; do not publish them", "")
+	}
 }
 
 func (e *examiner) kernels(k *Kernels) {
@@ -146,7 +153,9 @@ func (e *examiner) cgroup() {
 	case b.Vendor == RaspberryPi:
 		mend := "add cgroup_enable=memory to the one line of cmdline.txt on the boot partition and reboot"
 		switch {
-		case b.bootAsks && !strings.Contains(b.Cmdline, enableMemory):
+		case strings.Contains(b.Cmdline, enableMemory):
+			mend = "take Raspberry Pi's own kernel: this one was asked with cgroup_enable=memory, and does not know it"
+		case b.bootAsks:
 			mend = fmt.Sprintf("sudo reboot (%s has %s already)", b.bootFile, enableMemory)
 		case strings.HasSuffix(b.bootFile, "cmdline.txt"):
 			mend = fmt.Sprintf("sudo sed -i '1s/$/ %s/' %s && sudo reboot", enableMemory, b.bootFile)

@@ -3,6 +3,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"unicode/utf8"
 )
@@ -82,6 +83,13 @@ func parseStrings(b []byte) ([]string, error) {
 		}
 	}
 	return list, nil
+}
+
+// Model is the board's own name, [Board.Model], and "" if it has none. It reads no more than that takes.
+func Model(root fs.FS) string {
+	r, b := &reader{root: root}, &Board{}
+	r.identity(b)
+	return b.Model
 }
 
 // identity finds out which board this is.

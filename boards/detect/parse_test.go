@@ -98,7 +98,7 @@ func TestParseSizes(t *testing.T) {
 }
 
 func FuzzParseCPUInfo(f *testing.F) {
-	for _, name := range []string{"pi-zero-2w", "arm64", "x86"} {
+	for _, name := range []string{"pi-zero-2w", "arm64", "x86", "qemu-pi-3"} {
 		f.Add(string(board(f, name)["proc/cpuinfo"].Data))
 	}
 	f.Add("processor : 0\nCPU part : 0xfff\nFeatures :\n")
@@ -129,6 +129,7 @@ func FuzzParseStrings(f *testing.F) {
 
 func FuzzParseMounts(f *testing.F) {
 	f.Add(string(board(f, "pi-5")["proc/self/mountinfo"].Data), "/a/b")
+	f.Add(string(board(f, "qemu-pi-3")["proc/self/mountinfo"].Data), "/boot/firmware/x")
 	f.Add("1 1 1:1 / /a\\040\\ rw - x y\n", "/")
 	f.Fuzz(func(t *testing.T, s, path string) {
 		all, err := parseMounts(s)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"bimamba/boards/internal/regular"
 )
 
 // enableMemory makes Raspberry Pi's kernel run its memory controller.
@@ -27,6 +29,7 @@ func (r *reader) system(b *Board) {
 	}
 
 	machine, class, err := r.elf("proc/self/exe")
+	b.exe = machine
 	if arch, e := r.word("proc/sys/kernel/arch"); e == nil {
 		b.Arch = arch
 	} else if err != nil {
@@ -43,7 +46,9 @@ func (r *reader) system(b *Board) {
 		r.miss("userland_bits", fmt.Errorf("/%s is no program", name))
 	}
 
-	if s, err := r.text("etc/os-release"); err == nil {
+	if s, err := r.text("etc/os-release"); err != nil {
+		r.miss("os", err)
+	} else {
 		for line := range strings.SplitSeq(s, "\n") {
 			if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok && len(v) < 200 {
 				b.OS = strings.Trim(v, `"'`)
@@ -68,7 +73,7 @@ func (r *reader) system(b *Board) {
 
 // elf reads the machine and the bits of a program.
 func (r *reader) elf(name string) (machine string, class int, err error) {
-	f, err := r.root.Open(name)
+	f, err := regular.Open(r.root, name)
 	if err != nil {
 		return "", 0, err
 	}

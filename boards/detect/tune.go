@@ -10,112 +10,140 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bimamba/boards/tuning"
 	"bimamba/neon"
 	"bimamba/neon/layout"
 	"bimamba/neon/pool"
 )
 
-// Tuning is what was measured of a board's memory and kernels. In JSON it is the file that `bimamba plan --tuned` reads.
-type Tuning struct {
-	Version int       `json:"version"` // 1
-	Board   string    `json:"board"`   // a board that plans know, or ""
-	Model   string    `json:"model"`   // the board's own name
-	Kernels string    `json:"kernels"` // the set in use
-	Time    time.Time `json:"time"`    // by the board's clock, which may be wrong
-
-	Steady   bool          `json:"steady"`         // no round of Read took a third longer than the fastest; else something else was running
-	Read     []ReadRate    `json:"read"`           // by threads, from 1 on
-	Products []ProductRate `json:"products"`       // of 1-bit weights, by precision and threads
-	Threads  int           `json:"threads"`        // to read prompts with: all fast cores
-	Decode   int           `json:"decode_threads"` // to decode with: the fewest that read memory at its full speed
-}
-
-// ReadRate is how fast threads read memory together.
-type ReadRate struct {
-	Threads int     `json:"threads"`
-	Rate    float64 `json:"bytes_per_s"` // the median
-	Low     float64 `json:"low"`         // the slowest round
-	High    float64 `json:"high"`        // the fastest
-}
-
-// ProductRate is how fast threads multiply 1-bit weights by one vector, in weights a second.
-//
-// Overlap is in which part the shorter of the two, reading the weights and computing, hides behind the longer: 1 is the roofline, 0 is one after the other.
-type ProductRate struct {
-	Precision string  `json:"precision"` // lut16 or lut8
-	Threads   int     `json:"threads"`
-	Cached    float64 `json:"cached_weights_per_s"`   // weights that stay in the cache
-	Streamed  float64 `json:"streamed_weights_per_s"` // weights that come from memory
-	Overlap   float64 `json:"overlap"`
+// A tuner says how long to measure. At the speeds that are modelled for a Pi Zero 2 W, that of Tune takes about 45 seconds there.
+type tuner struct {
+	rounds   int           // of reading and of products, of which the median counts
+	prefetch int           // rounds of prefetching: differences are small
+	short    time.Duration // what is shorter is repeated until it can be timed
+	memory   int           // bytes of weights that no cache holds
 }
 
 const (
-	tuneRounds = 5        // of which the median counts
 	tuneCols   = 1536     // columns of the products, as in a model of 780M parameters
 	tuneCached = 96 << 10 // bytes of weights that all threads have in their cache; a Cortex-A53 shares 512 KiB, the tables take as much again
-	tuneShort  = 50 * time.Millisecond
-	tuneGain   = 1.06 // by how much another thread has to read faster to be worth it, as in package pool
+	tuneGain   = 1.06     // by how much another thread has to read faster to be worth it, as in package pool
+	tuneWorth  = 1.01     // by how much another distance has to be faster
 )
 
-// Tune measures memory and kernels with 1 thread up to all fast cores, for some seconds each. Nothing else should run. progress is called with steps done and in all.
-func Tune(ctx context.Context, board *Board, progress func(done, total int)) (*Tuning, error) {
+// tuneDistances are the distances that are tried, neon.DefaultPrefetch among them.
+var tuneDistances = []int{0, 256, 512, 1024, 2048, 4096}
+
+// tuneForms are the precisions whose products are measured.
+var tuneForms = []struct {
+	form neon.Form
+	name string
+}{{neon.LUT16, "lut16"}, {neon.LUT8, "lut8"}}
+
+// Tune measures memory and kernels with 1 thread up to all fast cores. Nothing else should run. progress is called with steps done and in all.
+//
+// The prefetch distance comes first, and the rest is measured with the best: that which decodes fastest, with as many threads as it takes to read memory at its
+// full speed. The caller's distance is set again at the end.
+func Tune(ctx context.Context, board *Board, progress func(done, total int)) (*tuning.File, error) {
+	t := tuner{rounds: 5, prefetch: 16, short: 50 * time.Millisecond, memory: pool.ProbeSize}
+	return t.run(ctx, board, progress)
+}
+
+func (t *tuner) run(ctx context.Context, board *Board, progress func(done, total int)) (*tuning.File, error) {
 	kernels, err := neon.Kernel()
 	if err != nil {
 		return nil, err
 	}
-	t := &Tuning{Version: 1, Board: board.ID, Model: board.Model, Kernels: kernels, Time: time.Now().UTC().Truncate(time.Second), Threads: pool.AllCores()}
-	total := 3 * t.Threads
-	done := 0
+	f := &tuning.File{
+		Version: tuning.Version, Board: board.ID, Model: board.Model, Kernels: kernels, Time: time.Now().UTC().Truncate(time.Second), Threads: pool.AllCores(),
+		Prefetches: []tuning.PrefetchRate{},
+	}
+	before, taken := neon.Prefetch()
+	defer neon.SetPrefetch(before)
+	var widths []int // of the prefetch distance
+	decode := 1
+	if taken {
+		decode = pool.Auto(f.Threads, int64(t.memory))
+		widths = slices.Compact([]int{1, decode, f.Threads})
+	}
+	total, done := len(widths)+f.Threads*(1+len(tuneForms)), 0
 	step := func() error {
 		progress(done, total)
 		done++
 		return ctx.Err()
 	}
-	for n := 1; n <= t.Threads; n++ {
+
+	mem, err := unix.Mmap(-1, 0, t.memory, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("tuning: %d bytes of memory: %w", t.memory, err)
+	}
+	defer unix.Munmap(mem)
+	for i := range mem { // which bits it holds does not matter to the time
+		mem[i] = byte(i * 0x9d)
+	}
+
+	best := neon.DefaultPrefetch
+	for _, n := range widths {
+		if err := step(); err != nil {
+			return nil, err
+		}
+		rates, err := t.distances(ctx, n, mem)
+		if err != nil {
+			return nil, err
+		}
+		for i, bytes := range tuneDistances {
+			low, median, high := spread(rates[i])
+			f.Prefetches = append(f.Prefetches, tuning.PrefetchRate{Bytes: bytes, Threads: n, Rate: median, Low: low, High: high})
+		}
+		if n == decode {
+			best = bestDistance(rates)
+		}
+	}
+	if taken {
+		f.Prefetch = &best
+		neon.SetPrefetch(best)
+	}
+
+	for n := 1; n <= f.Threads; n++ {
 		if err := step(); err != nil {
 			return nil, err
 		}
 		var rates []float64
-		for range tuneRounds {
+		for range t.rounds {
 			r, err := pool.MemoryRate(n)
 			if err != nil {
 				return nil, fmt.Errorf("tuning: %w", err)
 			}
 			rates = append(rates, r)
 		}
-		slices.Sort(rates)
-		t.Read = append(t.Read, ReadRate{n, rates[len(rates)/2], rates[0], rates[len(rates)-1]})
+		low, median, high := spread(rates)
+		f.Read = append(f.Read, tuning.ReadRate{Threads: n, Rate: median, Low: low, High: high})
 	}
-	t.Decode, t.Steady = saturating(t.Read), steady(t.Read)
+	f.Decode, f.Steady = saturating(f.Read), steady(f.Read)
 
-	mem, err := unix.Mmap(-1, 0, pool.ProbeSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return nil, fmt.Errorf("tuning: %d bytes of memory: %w", pool.ProbeSize, err)
-	}
-	defer unix.Munmap(mem)
-	for i := range mem { // which bits it holds does not matter to the time
-		mem[i] = byte(i * 0x9d)
-	}
-	for _, f := range []struct {
-		form neon.Form
-		name string
-	}{{neon.LUT16, "lut16"}, {neon.LUT8, "lut8"}} {
-		for n := 1; n <= t.Threads; n++ {
+	for _, form := range tuneForms {
+		for n := 1; n <= f.Threads; n++ {
 			if err := step(); err != nil {
 				return nil, err
 			}
-			p := ProductRate{Precision: f.name, Threads: n}
-			p.Cached = productRate(f.form, n, mem[:tuneCached])
-			p.Streamed = productRate(f.form, n, mem)
-			p.Overlap = overlap(t.Read[n-1].Rate, p.Cached, p.Streamed)
-			t.Products = append(t.Products, p)
+			p := tuning.ProductRate{Precision: form.name, Threads: n}
+			p.Cached = t.rate(form.form, n, mem[:min(tuneCached, len(mem))])
+			p.Streamed = t.rate(form.form, n, mem)
+			p.Overlap = overlap(f.Read[n-1].Rate, p.Cached, p.Streamed)
+			f.Products = append(f.Products, p)
 		}
 	}
-	return t, nil
+	return f, nil
+}
+
+// spread is the least, the median and the largest of some values.
+func spread(v []float64) (low, median, high float64) {
+	s := slices.Sorted(slices.Values(v))
+	return s[0], s[len(s)/2], s[len(s)-1]
 }
 
 // saturating is the fewest threads that more of them do not outdo.
-func saturating(read []ReadRate) int {
+func saturating(read []tuning.ReadRate) int {
 	for i := 1; i < len(read); i++ {
 		if read[i].Rate < tuneGain*read[i-1].Rate {
 			return read[i-1].Threads
@@ -125,7 +153,7 @@ func saturating(read []ReadRate) int {
 }
 
 // steady tells whether the rounds agree.
-func steady(read []ReadRate) bool {
+func steady(read []tuning.ReadRate) bool {
 	for _, r := range read {
 		if r.Low < 0.75*r.High {
 			return false
@@ -140,41 +168,104 @@ func overlap(read, cached, streamed float64) float64 {
 	return min(1, max(0, (memory+compute-both)/min(memory, compute)))
 }
 
-// productRate is the weights a second of the product of one vector and the matrix in w, of which a part that is no whole tile is left out: the median of some
-// rounds, each of which goes through it as often as makes a time that can be measured.
-func productRate(form neon.Form, threads int, w []byte) float64 {
+// distances is how fast threads multiply the weights in mem with each of tuneDistances, round by round: within a round all of them see the same machine.
+func (t *tuner) distances(ctx context.Context, threads int, mem []byte) ([][]float64, error) {
+	p := newProduct(neon.LUT16, threads, mem)
+	defer p.pool.Close()
+	times := p.repeat(t.short)
+	rates := make([][]float64, len(tuneDistances))
+	for round := range t.prefetch {
+		for i := range tuneDistances {
+			i := (i + round) % len(tuneDistances) // no distance always follows the same other
+			neon.SetPrefetch(tuneDistances[i])
+			rates[i] = append(rates[i], p.rate(times, p.pass(times)))
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return rates, nil
+}
+
+// bestDistance is the fastest of the distances that are faster than the default beyond noise: in seven of eight rounds, which by chance one in some hundreds is,
+// and by tuneWorth in the median. If there is none, it is the default.
+func bestDistance(rates [][]float64) int {
+	usual := rates[slices.Index(tuneDistances, neon.DefaultPrefetch)]
+	best, gain := neon.DefaultPrefetch, tuneWorth
+	for i, bytes := range tuneDistances {
+		ratios := make([]float64, len(usual))
+		for round, r := range rates[i] {
+			ratios[round] = r / usual[round]
+		}
+		slices.Sort(ratios)
+		if median := ratios[len(ratios)/2]; ratios[len(ratios)/8] > 1 && median > gain {
+			best, gain = bytes, median
+		}
+	}
+	return best
+}
+
+// rate is the median rate of a product, in weights a second.
+func (t *tuner) rate(form neon.Form, threads int, w []byte) float64 {
+	p := newProduct(form, threads, w)
+	defer p.pool.Close()
+	times := p.repeat(t.short)
+	var rates []float64
+	for range t.rounds {
+		rates = append(rates, p.rate(times, p.pass(times)))
+	}
+	_, median, _ := spread(rates)
+	return median
+}
+
+// product is that of one vector and a matrix of 1-bit weights, by some threads.
+type product struct {
+	l     layout.Bits
+	w     []byte
+	dst   []float32
+	lut   *neon.LUT
+	pool  *pool.Pool
+	grain int
+}
+
+// newProduct takes as much of w as makes whole tiles. The pool is to be closed.
+func newProduct(form neon.Form, threads int, w []byte) *product {
 	l := layout.Bits{Cols: tuneCols, Kb: layout.BlockWidth(tuneCols)}
 	l.Rows = len(w) / (layout.TileRows * tuneCols / 8) * layout.TileRows
-	dst, x := make([]float32, l.Rows), make([]float32, tuneCols)
+	x := make([]float32, l.Cols)
 	for i := range x {
 		x[i] = float32(i%17) - 8
 	}
 	lut := neon.NewLUT(aligned(neon.LUTSize(tuneCols, form)), tuneCols, form)
 	lut.Build(x, l)
-	p := pool.New(threads)
-	defer p.Close()
-	grain := max(neon.MinTiles(), l.Tiles()/(8*threads))
-	pass := func(times int) time.Duration {
-		start := time.Now()
-		p.Run(func(w2 *pool.Worker) error {
-			for range times {
-				w2.For(l.Tiles(), grain, func(lo, hi int) { neon.BitMatVec(dst, w, l, lut, lo, hi) })
-			}
-			return nil
-		})
-		return time.Since(start)
-	}
+	return &product{l, w, make([]float32, l.Rows), lut, pool.New(threads), max(neon.MinTiles(), l.Tiles()/(8*threads))}
+}
+
+// pass multiplies so many times.
+func (p *product) pass(times int) time.Duration {
+	start := time.Now()
+	p.pool.Run(func(w *pool.Worker) error {
+		for range times {
+			w.For(p.l.Tiles(), p.grain, func(lo, hi int) { neon.BitMatVec(p.dst, p.w, p.l, p.lut, lo, hi) })
+		}
+		return nil
+	})
+	runtime.KeepAlive(p.dst)
+	return time.Since(start)
+}
+
+// repeat is how many times take at least that long.
+func (p *product) repeat(short time.Duration) int {
 	times := 1
-	for pass(times) < tuneShort {
+	for p.pass(times) < short {
 		times *= 2
 	}
-	var took []time.Duration
-	for range tuneRounds {
-		took = append(took, pass(times))
-	}
-	slices.Sort(took)
-	runtime.KeepAlive(dst)
-	return float64(times) * float64(l.Rows) * tuneCols / took[len(took)/2].Seconds()
+	return times
+}
+
+// rate is weights a second.
+func (p *product) rate(times int, took time.Duration) float64 {
+	return float64(times) * float64(p.l.Rows) * float64(p.l.Cols) / took.Seconds()
 }
 
 // aligned is n bytes on a cache line.

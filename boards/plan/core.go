@@ -41,6 +41,9 @@ var (
 	}()
 )
 
+// Cycles is what one of the board's cores takes for 1,024 1-bit weights in the precisions lut16 and lut8, by the static model.
+func (b *Board) Cycles() (lut16, lut8 float64) { return b.core.lut16, b.core.lut8 }
+
 // work is what a token computes, in weights and elements.
 type work struct {
 	bits                    float64                  // weights of 1 bit

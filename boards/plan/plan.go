@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 
+	"bimamba/boards/tuning"
 	"bimamba/edge/model"
 	"bimamba/memmap"
 )
@@ -12,7 +14,9 @@ import (
 type Options struct {
 	Model model.Options
 	Head  memmap.DType // of embedding and head, if they had been converted so: memmap.I8, I4 or F16; "" leaves them
-	Tuned *Tuning      // what was measured on a board; nil: what others have published
+	Tuned *tuning.File // what was measured on a board; nil: what others have published
+
+	Storage float64 // bytes a second that were measured of the storage; 0: what its bus allows for
 }
 
 // Plan is what a model would be on a board.
@@ -28,6 +32,7 @@ type Plan struct {
 	Fits      bool   `json:"fits"`
 	Resident  int64  `json:"resident_bytes"`  // the sum of Parts: the daemon's peak once all states are in use
 	Mapped    int64  `json:"mapped_bytes"`    // the file, of which the kernel can drop pages and read them again
+	Streamed  int64  `json:"streamed_bytes"`  // of the file, not mapped but read from storage for each token
 	Available int64  `json:"available_bytes"` // what firmware and system leave of the board's RAM
 	Parts     Parts  `json:"parts"`
 	Memory    Memory `json:"memory"`
@@ -35,10 +40,11 @@ type Plan struct {
 
 	Decode  *Rate  `json:"tokens_per_s"`         // null: not modelled
 	Prefill *Rate  `json:"prefill_tokens_per_s"` // of long prompts
+	Storage *Rate  `json:"storage_bytes_per_s"`  // null: nothing is read from it
 	Reason  string `json:"reason"`               // why it fits or does not, and then what would
 }
 
-// Rate is a range of tokens per second.
+// Rate is a range of tokens or bytes per second.
 type Rate struct {
 	Low    float64 `json:"low"`
 	High   float64 `json:"high"`
@@ -46,8 +52,11 @@ type Rate struct {
 	Source string  `json:"source"`
 }
 
-// New plans a model of a manifest on a board.
+// New plans a model of a manifest on a board. It fails if the tuning is of a board that Find does not know.
 func New(b Board, m *memmap.Manifest, opt Options) (*Plan, error) {
+	if err := checkTuning(opt.Tuned); err != nil {
+		return nil, err
+	}
 	if opt.Head != "" && opt.Head != headType(m) {
 		var err error
 		if m, err = withHead(m, opt.Head); err != nil {
@@ -60,11 +69,29 @@ func New(b Board, m *memmap.Manifest, opt Options) (*Plan, error) {
 	parts := newParts(m, &f)
 	p := &Plan{
 		Board: b.Name, Model: m.Name, Sessions: o.Sessions, Checkpoints: o.Prefixes, Head: headName(headType(m)), State: o.State.String(), Precision: o.Precision.String(),
-		Resident: parts.Total(), Mapped: f.File, Available: b.Memory.Available(), Parts: parts, Memory: b.Memory,
+		Resident: parts.Total(), Mapped: f.Mapped(), Streamed: f.Streamed, Available: b.Memory.Available(), Parts: parts, Memory: b.Memory,
 		Basis: "computed from the model's shape; heap and program measured on x86-64; memory measured on the board unless its source says otherwise",
 	}
 	p.Fits = p.Resident <= p.Available
-	p.Decode, p.Prefill = rates(&b, m, &f, &o, opt.Tuned)
+	if f.Streamed > 0 {
+		p.Storage = b.storageRate(opt.Storage)
+	}
+	p.Decode, p.Prefill = rates(&b, m, &f, &o, opt.Tuned, p.Storage)
+	if o.Memory > 0 && f.Within(o.Memory) != nil {
+		p.Fits, p.Decode, p.Prefill, p.Storage = false, nil, nil, nil
+		near, err := nearest(p.Available, m, o)
+		if err != nil {
+			return nil, err
+		}
+		p.Reason = fmt.Sprintf("%s at the least, and %s are left to the model; %s", megabytes(f.Total()), megabytes(o.Memory), near)
+		return p, nil
+	}
+	if p.Fits && f.Streamed > 0 {
+		r := p.Storage
+		p.Reason = fmt.Sprintf("%s of the %s that the system leaves, and %s are read from storage for each token, which takes %.2g to %.2g s; with %s it would be a token a second",
+			megabytes(p.Resident), megabytes(p.Available), megabytes(f.Streamed), float64(f.Streamed)/r.High, float64(f.Streamed)/r.Low, megabytes(int64(r.Low)))
+		return p, nil
+	}
 	if p.Fits {
 		p.Reason = fmt.Sprintf("%s of the %s that the system leaves", megabytes(p.Resident), megabytes(p.Available))
 		return p, nil
@@ -143,21 +170,32 @@ func nearest(available int64, m *memmap.Manifest, opt model.Options) (string, er
 
 // checkpoints is how many of the checkpoints fit, if all the rest does.
 func checkpoints(available int64, m *memmap.Manifest, opt model.Options) (int, bool) {
-	most := opt.Prefixes
-	opt.Prefixes = 0
-	f := model.NewFootprint(m, opt)
-	parts := newParts(m, &f)
-	left := available - parts.Total()
-	return int(min(int64(most), left/(f.State()+f.Logits))), left >= 0
+	fits := func(n int) bool {
+		opt.Prefixes = n
+		f := model.NewFootprint(m, opt)
+		parts := newParts(m, &f)
+		return parts.Total() <= available && (opt.Memory == 0 || f.Within(opt.Memory) == nil)
+	}
+	n := sort.Search(opt.Prefixes+1, func(n int) bool { return !fits(n) }) // the first that does not
+	return n - 1, n > 0
 }
 
-// rates models speed. At the best, memory is as fast as the fastest measurement and computing happens while it is read; at the worst it is as
-// slow as the slowest, and computing comes on top.
-func rates(b *Board, m *memmap.Manifest, f *model.Footprint, opt *model.Options, tuned *Tuning) (decode, prefill *Rate) {
+// rates models speed. At the best, memory and storage are as fast as the fastest measurement and computing happens while they are read; at the worst they
+// are as slow as the slowest, and computing comes on top. storage is nil if nothing is read from it.
+func rates(b *Board, m *memmap.Manifest, f *model.Footprint, opt *model.Options, tuned *tuning.File, storage *Rate) (decode, prefill *Rate) {
 	w := newWork(m)
 	slow, fast, source := b.bandwidths(tuned)
+	passes := 1. // over the storage, for a token
 	span := func(bytes, seconds float64) *Rate {
-		return &Rate{Low: 1 / (bytes/slow + seconds), High: 1 / max(bytes/fast, seconds), Basis: "modelled", Source: source}
+		low, high := bytes/slow+seconds, max(bytes/fast, seconds)
+		if storage != nil {
+			streamed := float64(f.Streamed) * passes
+			low, high = low+streamed/storage.Low, max(high, streamed/storage.High)
+		}
+		return &Rate{Low: 1 / low, High: 1 / high, Basis: "modelled", Source: source}
+	}
+	if storage != nil {
+		source = "storage " + storage.Basis + ": " + storage.Source + "; " + source
 	}
 	seconds, ok := w.seconds(b, opt, true)
 	if !ok {
@@ -166,23 +204,21 @@ func rates(b *Board, m *memmap.Manifest, f *model.Footprint, opt *model.Options,
 	t := f.Traffic()
 	decode = span(float64(t.Total()), seconds)
 	// A batch of a prompt's tokens shares a pass over the weights and the states; only the last one needs the head.
-	batch := float64(opt.Batch)
-	if batch <= 0 {
-		batch = model.DefaultBatch
-	}
+	batch := float64(f.Batch)
+	passes = 1 / batch
 	seconds, _ = w.seconds(b, opt, false)
 	return decode, span(float64(t.Weights+t.State)/batch+float64(t.Conv), seconds)
 }
 
 // bandwidths is the slowest and the fastest measurement of a board's memory in bytes a second, and what the model of its speed rests upon.
-func (b *Board) bandwidths(tuned *Tuning) (slow, fast float64, source string) {
+func (b *Board) bandwidths(tuned *tuning.File) (slow, fast float64, source string) {
 	cycles := fmt.Sprintf("cycles of %d %s cores at %.2f GHz modelled by llvm-mca 22, without sampling and the threads' waiting for one another",
 		b.cores, b.core.name, b.hertz/1e9)
 	if b.core.note != "" {
 		cycles += "; " + b.core.note
 	}
-	if tuned != nil && tuned.of(b) {
-		best := tuned.best()
+	if measures(tuned, b) {
+		best := tuned.Best()
 		return best.Rate, best.Rate, fmt.Sprintf("bandwidth measured: %.2f GB/s with %d threads (doctor --tune); %s", best.Rate/1e9, best.Threads, cycles)
 	}
 	var text []string

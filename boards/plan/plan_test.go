@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"bimamba/boards/tuning"
 	"bimamba/edge/model"
 	"bimamba/memmap"
 )
@@ -165,7 +166,7 @@ func TestNearest(t *testing.T) {
 
 // TestRates holds rates to what they have to obey whatever the tables say.
 func TestRates(t *testing.T) {
-	tuned := &Tuning{Version: 1, Board: "pi-4", Read: []Read{{1, 3e9}, {2, 5e9}, {4, 4e9}}}
+	tuned := &tuning.File{Board: "pi-4", Read: []tuning.ReadRate{{Threads: 1, Rate: 3e9}, {Threads: 2, Rate: 5e9}, {Threads: 4, Rate: 4e9}}}
 	for _, b := range Boards() {
 		at := func(size string, opt Options) *Plan { return mustPlan(t, b.Name, size, opt) }
 		p := at("780M", Options{Model: serving})
@@ -191,9 +192,64 @@ func TestRates(t *testing.T) {
 			t.Errorf("%s: %s", b.Name, q.Decode.Source)
 		}
 	}
+	if p, err := New(Boards()[0], mustShape(t, "780M", memmap.I8), Options{Tuned: &tuning.File{Board: "x86"}}); p != nil || err == nil || !strings.Contains(err.Error(), `there is no board "x86"`) {
+		t.Errorf("a tuning of a PC: %v", err)
+	}
 	// A token of 780M moves 221 MB (README): at 5 GB/s that is the most.
 	if p := mustPlan(t, "pi-4-8gb", "780M", Options{Model: serving, Tuned: tuned}); p.Decode.High < 22 || p.Decode.High > 23 {
 		t.Errorf("%+v", p.Decode)
+	}
+}
+
+// TestStorage plans with less and less memory: what stays is within it, what does not is read, and takes its time.
+func TestStorage(t *testing.T) {
+	one := model.Options{Sessions: 1, Batch: 8}
+	all := mustPlan(t, "pi-4-2gb", "2.7B", Options{Model: one})
+	if all.Storage != nil || all.Streamed != 0 || all.Parts.Buffers != 0 {
+		t.Errorf("without a limit: %+v", all)
+	}
+	before := all
+	for memory := all.Resident; ; memory -= 20e6 {
+		one.Memory = memory - all.Parts.Heap - all.Parts.Program
+		p := mustPlan(t, "pi-4-2gb", "2.7B", Options{Model: one})
+		if !p.Fits {
+			if p.Streamed < 300e6 || !strings.Contains(p.Reason, "at the least") || p.Decode != nil || p.Storage != nil {
+				t.Errorf("%d bytes do not do: %s", memory, p.Reason)
+			}
+			break
+		}
+		if p.Resident > memory || p.Resident != p.Parts.Total() || p.Mapped+p.Streamed != all.Mapped {
+			t.Errorf("%d bytes: %+v", memory, p)
+		}
+		if p.Decode.High > before.Decode.High || p.Decode.Low > before.Decode.Low || p.Prefill.High > before.Prefill.High {
+			t.Errorf("%d bytes make it faster: %+v, before %+v", memory, p.Decode, before.Decode)
+		}
+		if p.Streamed > 0 && (p.Decode.High > 50.001e6/float64(p.Streamed) || p.Storage.High != 50e6 || p.Storage.Basis != "modelled") {
+			t.Errorf("%d bytes: %+v from %+v", memory, p.Decode, p.Storage)
+		}
+		before = p
+	}
+	if q := mustPlan(t, "pi-4-2gb", "2.7B", Options{Model: model.Options{Sessions: 1, Batch: 8, Memory: before.Resident}, Storage: 400e6}); q.Storage.Basis != "measured" || q.Decode.High <= before.Decode.High {
+		t.Errorf("a faster storage: %+v", q.Decode)
+	}
+	for i := range boardModels {
+		if c := boardModels[i].card; c == nil || c.rate < 20e6 {
+			t.Errorf("%s has no memory card", boardModels[i].name)
+		}
+	}
+}
+
+// TestNearestMemory takes the advice of plans that do not fit their memory.
+func TestNearestMemory(t *testing.T) {
+	for _, tt := range []struct {
+		memory int64
+		want   string
+	}{{230e6, "what would fit: --head int4 --sessions 1 --checkpoints 0"}, {300e6, "what would fit: --checkpoints 0"}, {600e6, "what would fit: --checkpoints 3"}} {
+		o := model.Options{Sessions: 2, Prefixes: 8, Memory: tt.memory}
+		p := mustPlan(t, "pi-5", "2.7B", Options{Model: o})
+		if p.Fits || !strings.Contains(p.Reason, tt.want) {
+			t.Errorf("%d bytes: %v, %s", tt.memory, p.Fits, p.Reason)
+		}
 	}
 }
 
@@ -225,6 +281,29 @@ func TestFind(t *testing.T) {
 			if x := b.Memory; !(0 < x.Available() && x.Total < x.RAM && x.Available() < x.Total) || x.Source == "" || len(b.bandwidth) == 0 {
 				t.Errorf("%s: %+v", b.Name, x)
 			}
+		}
+	}
+}
+
+func TestHere(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		mib  int64 // MemTotal
+		ram  int64 // MiB; 0: an error
+	}{
+		{"pi-4", 921, 1024}, {"pi-4", 1675, 2048}, {"pi-4", 3793, 4096}, {"pi-4", 7819, 8192}, {"pi-4", 9000, 0},
+		{"pi-zero-2w", 416, 512}, {"pi-5", 969, 2048}, {"pi-400", 3723, 4096}, {"pi-cm4", 7819, 8192},
+		{"jetson-nano", 1902, 2048}, {"jetson-nano", 3950, 4096}, {"x86", 4000, 0},
+	} {
+		b, err := Here(tt.name, tt.mib*mib)
+		if err != nil {
+			if tt.ram != 0 {
+				t.Errorf("%s with %d MiB: %v", tt.name, tt.mib, err)
+			}
+			continue
+		}
+		if b.Name != tt.name || b.Memory.RAM != tt.ram*mib || b.Memory.Total != tt.mib*mib || b.Memory.System <= 0 {
+			t.Errorf("%s with %d MiB: %s, %+v", tt.name, tt.mib, b.Name, b.Memory)
 		}
 	}
 }

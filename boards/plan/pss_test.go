@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -91,20 +92,7 @@ func TestPeak(t *testing.T) {
 	daemon := build(t)
 	for _, size := range []string{"default", "780M", "2.7B"} {
 		t.Run(size, func(t *testing.T) {
-			blob := filepath.Join(t.TempDir(), "m.bimamba") // of this process alone: nobody else shares its pages
-			if size == "default" {
-				b, err := os.ReadFile(filepath.Join("..", "..", "models", "default.bimamba"))
-				if err == nil {
-					err = os.WriteFile(blob, b, 0o644)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			} else if os.Getenv("BIMAMBA_PEAK") == "" {
-				t.Skip("a minute or more: make peak")
-			} else {
-				writeZeros(t, blob, size)
-			}
+			blob := writeModel(t, size)
 			f, err := memmap.Open(blob)
 			if err != nil {
 				t.Fatal(err)
@@ -130,11 +118,56 @@ func TestPeak(t *testing.T) {
 	}
 }
 
-// peak serves requests until all states hold a sequence, and is the most bytes that were resident behind any of them.
-func peak(t *testing.T, daemon, blob string, text bool, states int) (most int64) {
+// writeModel writes a model of a size to a file of this process alone: nobody else shares its pages.
+func writeModel(t *testing.T, size string) string {
+	t.Helper()
+	blob := filepath.Join(t.TempDir(), "m.bimamba")
+	switch {
+	case size == "default":
+		b, err := os.ReadFile(filepath.Join("..", "..", "models", "default.bimamba"))
+		if err == nil {
+			err = os.WriteFile(blob, b, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	case os.Getenv("BIMAMBA_PEAK") == "":
+		t.Skip("a minute or more: make peak")
+	default:
+		writeZeros(t, blob, size)
+	}
+	return blob
+}
+
+// TestMemory holds the daemon to its option memory: what it takes at the most is less, with layers that are read from storage.
+func TestMemory(t *testing.T) {
+	if _, err := os.Stat("/proc/self/smaps_rollup"); err != nil {
+		t.Skip(err)
+	}
+	daemon := build(t)
+	for _, tt := range []struct {
+		size   string
+		memory int64
+	}{{"default", 31e6}, {"780M", 128 * mib}, {"2.7B", 256 * mib}} {
+		t.Run(tt.size, func(t *testing.T) {
+			blob := writeModel(t, tt.size)
+			got := peak(t, daemon, blob, tt.size == "default", 1, "--sessions", "1", "--checkpoints", "0", "--memory", strconv.FormatInt(tt.memory, 10))
+			t.Logf("it may take %d, and took %d", tt.memory, got)
+			if got > tt.memory {
+				t.Errorf("%d bytes are more than the %d that it may take", got, tt.memory)
+			}
+			if got < tt.memory/2 {
+				t.Errorf("%d bytes are less than half of the %d that it may take: what it streams would fit", got, tt.memory)
+			}
+		})
+	}
+}
+
+// peak serves requests until all states hold a sequence, and is the most bytes that were resident meanwhile.
+func peak(t *testing.T, daemon, blob string, text bool, states int, args ...string) int64 {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
-	cmd := exec.Command(daemon, "--model", blob, "--listen", "unix:"+socket)
+	cmd := exec.Command(daemon, append([]string{"--model", blob, "--listen", "unix:" + socket}, args...)...)
 	cmd.Env = []string{} // nobody has set limits of the heap
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -144,6 +177,25 @@ func peak(t *testing.T, daemon, blob string, text bool, states int) (most int64)
 	defer func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
+	}()
+	var most atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			if n, err := pss(cmd.Process.Pid); err == nil {
+				most.Store(max(most.Load(), n))
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-stopped
 	}()
 	client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -166,7 +218,6 @@ func peak(t *testing.T, daemon, blob string, text bool, states int) (most int64)
 		if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK {
 			t.Fatalf("%s %s: %s, %v, %s", path, body, res.Status, err, b)
 		}
-		most = max(most, pss(t, cmd.Process.Pid))
 	}
 	if text {
 		for i := range 8 {
@@ -192,7 +243,11 @@ func peak(t *testing.T, daemon, blob string, text bool, states int) (most int64)
 		}
 		ask("/v1/completions", fmt.Sprintf(`{"prompt":[%s],"max_tokens":2}`, strings.Join(ids, ",")))
 	}
-	return most
+	last, err := pss(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(last, most.Load())
 }
 
 // inUse is how many of the daemon's states hold a sequence.
@@ -215,20 +270,16 @@ func inUse(t *testing.T, client *http.Client) int {
 }
 
 // pss is a process's proportional set size in bytes.
-func pss(t *testing.T, pid int) int64 {
-	t.Helper()
+func pss(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	_, rest, ok := strings.Cut(string(b), "\nPss:")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) == 0 {
-		t.Fatalf("no Pss in %q", b)
+		return 0, fmt.Errorf("no Pss in %q", b)
 	}
 	kb, err := strconv.ParseInt(fields[0], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kb << 10
+	return kb << 10, err
 }

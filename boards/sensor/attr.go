@@ -9,6 +9,9 @@ import (
 	"path"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"bimamba/boards/internal/regular"
 )
 
 // attr is a file of sysfs that stays open: reading it again is one system call and takes no memory,
@@ -22,7 +25,7 @@ type attr struct {
 }
 
 func openAttr(root fs.FS, name string) (*attr, error) {
-	f, err := root.Open(name)
+	f, err := regular.Open(root, name)
 	if err != nil {
 		return nil, reason(err)
 	}
@@ -38,7 +41,7 @@ func (a *attr) line() ([]byte, error) {
 		n, err = a.at.ReadAt(a.buf[:], 0)
 	} else {
 		var f fs.File
-		if f, err = a.root.Open(a.path); err == nil {
+		if f, err = regular.Open(a.root, a.path); err == nil {
 			n, err = io.ReadFull(f, a.buf[:])
 			f.Close()
 		}
@@ -103,7 +106,7 @@ func text(root fs.FS, name string) (string, error) {
 	}
 	defer a.Close()
 	b, err := a.line()
-	if err == nil && bytes.ContainsFunc(b, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if err == nil && bytes.ContainsFunc(b, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return "", fmt.Errorf("/%s: %s is no name", name, quoted(b))
 	}
 	return string(b), err

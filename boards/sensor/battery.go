@@ -33,7 +33,7 @@ func (b *battery) Read(context.Context) (Sample, error) {
 		err = s.power(watts)
 	}
 	if err != nil {
-		return Sample{}, fmt.Errorf("%s: no reading: %w", b.name, err)
+		return Sample{}, noReading(b.name, err)
 	}
 	s.Time = middle(start)
 	if volts > 0 {

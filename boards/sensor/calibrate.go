@@ -205,7 +205,7 @@ func (c *calibrated) Read(ctx context.Context) (Sample, error) {
 	}
 	raw := s.Watts
 	if err := s.power(c.c.Watts(raw)); err != nil {
-		return Sample{}, fmt.Errorf("%s: no reading: %w", c.info.Name, err)
+		return Sample{}, noReading(c.info.Name, err)
 	}
 	s.Raw = raw
 	return s, nil

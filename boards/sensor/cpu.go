@@ -3,7 +3,6 @@ package sensor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -16,7 +15,8 @@ type cpu struct {
 	files attrs
 	heat  []*attr // m°C
 	clock []*attr // kHz
-	alarm *attr   // of the Raspberry Pi's rpi_volt: 1 if the supply was too low lately
+	alarm *attr   // of the Raspberry Pi's rpi_volt: 1 if the supply was too low in the last 2 s (drivers/hwmon/raspberrypi-hwmon.c)
+	low   bool    // the alarm was on once
 	has   Quantity
 }
 
@@ -59,11 +59,14 @@ func (c *cpu) Read(context.Context) (Sample, error) {
 			keep(err)
 		} else {
 			s.Has |= Throttle
-			s.Throttled = Throttled(v) * UnderVoltage << 16
+			s.Throttled = Throttled(v) * UnderVoltage
+			if c.low = c.low || v != 0; c.low {
+				s.Throttled |= UnderVoltage << 16
+			}
 		}
 	}
 	if s.Has == 0 {
-		return Sample{}, fmt.Errorf("cpu: no reading: %w", first)
+		return Sample{}, noReading("cpu", first)
 	}
 	return s, nil
 }

@@ -37,7 +37,7 @@ func (f *firmware) Read(context.Context) (Sample, error) {
 		s, err = f.texts()
 	}
 	if err != nil {
-		return Sample{}, fmt.Errorf("pi-firmware: no reading: %w", err)
+		return Sample{}, noReading("pi-firmware", err)
 	}
 	s.Time = middle(start)
 	return s, nil

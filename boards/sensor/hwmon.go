@@ -31,7 +31,7 @@ func (g *gauge) Read(context.Context) (Sample, error) {
 	start := time.Now()
 	uw, err := g.power.int(0, maxWatts*1e6)
 	if err != nil {
-		return Sample{}, fmt.Errorf("%s: no reading: %w", g.name, err)
+		return Sample{}, noReading(g.name, err)
 	}
 	if uw == 0 {
 		return Sample{}, fmt.Errorf("%s: no reading: it gives 0 W: the chip has lost its calibration (reload its driver), or nothing is behind it", g.name)
@@ -60,7 +60,7 @@ func (m *tally) Read(context.Context) (Sample, error) {
 			err = fmt.Errorf("/%s: %d is beyond the counter's range of %d", a.path, v, m.sum.of[i].wrap)
 		}
 		if err != nil {
-			return Sample{}, fmt.Errorf("%s: no reading: %w", m.info.Name, err)
+			return Sample{}, noReading(m.info.Name, err)
 		}
 		m.raw[i] = uint64(v)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -18,6 +20,34 @@ type INA struct {
 	ShuntOhms      float64 // of an INA219 or INA226, such as 0.1; an INA260 has its own
 	ShuntTolerance float64 // relative, such as 0.01; 0 is taken as 1 %
 	Includes       string  // what is behind it, such as "the board's 5 V input"; for reports
+}
+
+// ParseINA reads CHIP:BUS:ADDRESS:OHMS, such as ina219:1:0x40:0.1; an ina260 goes without OHMS. Whether the values can be is [OpenINA]'s to say.
+func ParseINA(s string) (bus int, c INA, err error) {
+	parts := strings.Split(s, ":")
+	chip, ok := inaChips[parts[0]]
+	want := 4
+	if chip.shuntVolts == 0 { // it has a shunt of its own
+		want = 3
+	}
+	if !ok || len(parts) != want {
+		return 0, c, fmt.Errorf("%.60q is not like ina219:1:0x40:0.1, ina226:1:0x40:0.1 or ina260:1:0x40: chip, I2C bus, address, ohms of the shunt", s)
+	}
+	n, err := strconv.ParseUint(parts[1], 10, 8)
+	if err != nil {
+		return 0, c, fmt.Errorf("%.60q: bus %.20q is no number from 0 to 255", s, parts[1])
+	}
+	addr, err := strconv.ParseUint(parts[2], 0, 16)
+	if err != nil {
+		return 0, c, fmt.Errorf("%.60q: address %.20q is no number such as 0x40", s, parts[2])
+	}
+	c.Chip, c.Addr = parts[0], uint16(addr)
+	if want == 4 {
+		if c.ShuntOhms, ok = decimal([]byte(parts[3])); !ok {
+			return 0, c, fmt.Errorf("%.60q: %.20q is no number of ohms", s, parts[3])
+		}
+	}
+	return int(n), c, nil
 }
 
 // register numbers of all three, and what an INA260 has in place of the shunt's voltage
@@ -73,7 +103,7 @@ func NewINA(bus i2c.Bus, c INA) (Sensor, error) { return newINA(bus, c) }
 func newINA(bus i2c.Bus, c INA) (*ina, error) {
 	chip, ok := inaChips[c.Chip]
 	if !ok {
-		return nil, fmt.Errorf("%q is no chip that is known; use ina219, ina226 or ina260", c.Chip)
+		return nil, fmt.Errorf("%.20q is no chip that is known; use ina219, ina226 or ina260", c.Chip)
 	}
 	if c.Addr == 0 {
 		c.Addr = 0x40
@@ -104,7 +134,7 @@ func newINA(bus i2c.Bus, c INA) (*ina, error) {
 		Error: math.Hypot(chip.gain, tolerance), ErrorSource: source, Includes: c.Includes,
 	}}
 	if err := s.start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.info.Name, err)
+		return nil, oneLine(fmt.Errorf("%s: %w", s.info.Name, err))
 	}
 	return s, nil
 }
@@ -158,14 +188,16 @@ func (s *ina) Read(context.Context) (Sample, error) {
 	begin := time.Now()
 	watts, volts, err := s.measure()
 	if errors.Is(err, errReset) {
-		err = errors.Join(err, s.start()) // the next reading may be good
+		if again := s.start(); again != nil { // else the next reading may be good
+			err = fmt.Errorf("%w; it cannot be configured anew: %w", err, again)
+		}
 	}
 	var sample Sample
 	if err == nil {
 		err = sample.power(watts)
 	}
 	if err != nil {
-		return Sample{}, fmt.Errorf("%s: no reading: %w", s.info.Name, err)
+		return Sample{}, noReading(s.info.Name, err)
 	}
 	sample.Time = middle(begin)
 	sample.Has |= Supply

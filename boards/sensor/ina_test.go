@@ -100,6 +100,22 @@ func TestINABrownOut(t *testing.T) {
 	}
 }
 
+// A chip that is lost at the moment of being configured anew, as one that fails is: the error is still one line.
+func TestINALost(t *testing.T) {
+	s, err := NewINA(play(t, start226, []i2ctest.IO{read(2, 4080), read(1, 4938), read(0, 0x4127)}), INA{Chip: "ina226", ShuntOhms: 0.01})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Read(t.Context())
+	if !errors.Is(err, errReset) {
+		t.Fatal(err)
+	}
+	const want = "ina226@0x40: no reading: the chip lost its configuration (a brown-out, or another program): register 0 is 0x4127, not 0x4527; it cannot be configured anew: "
+	if msg := err.Error(); !strings.HasPrefix(msg, want) || strings.Contains(msg, "\n") {
+		t.Errorf("%q", msg)
+	}
+}
+
 func TestINARefuses(t *testing.T) {
 	for _, c := range []INA{
 		{}, {Chip: "ina3221", ShuntOhms: 0.1}, {Chip: "ina219"}, {Chip: "ina219", ShuntOhms: -1}, {Chip: "ina219", ShuntOhms: math.NaN()}, {Chip: "ina226", ShuntOhms: math.Inf(1)},

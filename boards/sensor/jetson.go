@@ -41,7 +41,7 @@ func (j *jetson) Read(context.Context) (Sample, error) {
 	for i := range j.rails {
 		w, v, err := j.rails[i].read()
 		if err != nil {
-			return Sample{}, fmt.Errorf("jetson-ina3221: no reading: %s: %w", j.rails[i].label, err)
+			return Sample{}, noReading("jetson-ina3221", fmt.Errorf("%s: %w", j.rails[i].label, err))
 		}
 		watts += w
 		if j.total && v > 0 {
@@ -54,7 +54,7 @@ func (j *jetson) Read(context.Context) (Sample, error) {
 	}
 	s.Time = middle(start)
 	if err := s.power(watts); err != nil {
-		return Sample{}, fmt.Errorf("jetson-ina3221: no reading: %w", err)
+		return Sample{}, noReading("jetson-ina3221", err)
 	}
 	return s, nil
 }

@@ -17,9 +17,11 @@ import (
 
 // Command is an external meter: a program that prints watts, one number a line. It goes on printing, or prints one number and ends;
 // then it is started for each reading.
+//
+// A program that prints more often than it is read loses nothing: a reading is the mean of the lines since the one before, and its time the middle of theirs.
 type Command struct {
 	Args     []string      // the program and its arguments; no shell is between
-	Interval time.Duration // how often it prints or is started; 0 is 1 s
+	Interval time.Duration // how often it is read, or started; 0 is 1 s
 	Timeout  time.Duration // how long a line may take; 0 is 5 s
 	Error    float64       // the meter's relative error, from its manual; 0 is taken as 2 %
 	Includes string        // what is behind the meter; "" is the whole board with its supply
@@ -47,7 +49,7 @@ func OpenMeter(c Command) (Sensor, error) {
 		return nil, fmt.Errorf("meter: interval %v, timeout %v and error %g must not be negative, nor the error above 1", c.Interval, c.Timeout, c.Error)
 	}
 	if _, err := exec.LookPath(c.Args[0]); err != nil {
-		return nil, fmt.Errorf("meter: %w", err)
+		return nil, oneLine(fmt.Errorf("meter: %w", err))
 	}
 	if c.Interval == 0 {
 		c.Interval = time.Second
@@ -76,14 +78,14 @@ func (e *external) Info() Info { return e.info }
 func (e *external) Close() error {
 	if e.run != nil {
 		e.run.kill()
-		for range e.run.lines { // until it has ended
+		for range e.run.unread { // until it has ended
 		}
 		e.run = nil
 	}
 	return nil
 }
 
-// Read returns the newest line that was not read yet, or waits for one.
+// Read returns the mean of the lines that were not read yet, or waits for one.
 func (e *external) Read(ctx context.Context) (Sample, error) {
 	e.wait.Reset(e.c.Timeout)
 	defer e.wait.Stop()
@@ -91,34 +93,30 @@ func (e *external) Read(ctx context.Context) (Sample, error) {
 	for {
 		if e.run == nil {
 			if started {
-				return Sample{}, fmt.Errorf("%s: no reading: it ended without a number", e.info.Name)
+				return Sample{}, noReading(e.info.Name, errors.New("it ended without a number"))
 			}
 			var err error
 			if e.run, err = start(e.c.Args); err != nil {
-				return Sample{}, fmt.Errorf("%s: no reading: %w", e.info.Name, err)
+				return Sample{}, noReading(e.info.Name, err)
 			}
 			started = true
 		}
 		select {
-		case l, ok := <-e.run.lines:
+		case l, ok := <-e.run.unread:
 			if !ok { // it ended after its last line: a program that prints once
 				e.run = nil
 				continue
 			}
-			s := Sample{Time: l.at}
-			err := l.err
-			if err == nil {
-				err = s.power(l.watts)
-			}
+			s, err := l.sample()
 			if err != nil {
-				return Sample{}, fmt.Errorf("%s: no reading: %w", e.info.Name, err)
+				return Sample{}, noReading(e.info.Name, err)
 			}
 			return s, nil
 		case <-e.wait.C:
 			e.Close()
-			return Sample{}, fmt.Errorf("%s: no reading: it printed no line in %v", e.info.Name, e.c.Timeout)
+			return Sample{}, noReading(e.info.Name, fmt.Errorf("it printed no line in %v", e.c.Timeout))
 		case <-ctx.Done():
-			return Sample{}, fmt.Errorf("%s: no reading: %w", e.info.Name, ctx.Err())
+			return Sample{}, noReading(e.info.Name, ctx.Err())
 		}
 	}
 }
@@ -127,7 +125,7 @@ func (e *external) Read(ctx context.Context) (Sample, error) {
 type run struct {
 	cmd    *exec.Cmd
 	out    *os.File
-	lines  chan line // the newest; closed when the program has ended
+	unread chan lines // closed when the program has ended
 	stderr head
 }
 
@@ -137,8 +135,36 @@ type line struct {
 	err   error
 }
 
+// lines are those that nobody read yet.
+type lines struct {
+	line  // the newest
+	first time.Time
+	n     int
+	sum   float64 // W
+}
+
+// add makes l the newest. Of an error and what is none the newest counts.
+func (ls *lines) add(l line) {
+	if ls.n == 0 || ls.err != nil || l.err != nil {
+		*ls = lines{line: l, first: l.at, n: 1, sum: l.watts}
+		return
+	}
+	ls.line = l
+	ls.sum += l.watts
+	ls.n++
+}
+
+// sample is their mean. All weigh the same: a meter prints at a steady rate, and the times of lines that come out of a buffer at once say nothing.
+func (ls *lines) sample() (Sample, error) {
+	s := Sample{Time: ls.first.Add(ls.at.Sub(ls.first) / 2)}
+	if ls.err != nil {
+		return s, ls.err
+	}
+	return s, s.power(ls.sum / float64(ls.n))
+}
+
 func start(args []string) (*run, error) {
-	r := &run{cmd: exec.Command(args[0], args[1:]...), lines: make(chan line, 1)}
+	r := &run{cmd: exec.Command(args[0], args[1:]...), unread: make(chan lines, 1)}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -162,7 +188,7 @@ func (r *run) kill() { r.out.Close() }
 
 // follow parses lines until the program ends, or prints what no meter prints.
 func (r *run) follow() {
-	defer close(r.lines)
+	defer close(r.unread)
 	rest, err := r.scan()
 	if err != nil { // here, before Wait, the number of the group is surely its own
 		unix.Kill(-r.cmd.Process.Pid, unix.SIGKILL)
@@ -212,13 +238,15 @@ func (r *run) scan() ([]byte, error) {
 	}
 }
 
-// put replaces a line that nobody read. follow alone calls it.
+// put adds l to the lines that nobody read. follow alone calls it.
 func (r *run) put(l line) {
+	var ls lines
 	select {
-	case <-r.lines:
+	case ls = <-r.unread:
 	default:
 	}
-	r.lines <- l
+	ls.add(l)
+	r.unread <- ls
 }
 
 // parseMeter reads a number of watts, with or without a W.

@@ -3,10 +3,12 @@ package sensor
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -47,16 +49,80 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// A program that prints faster than it is read.
-func TestMeterNewest(t *testing.T) {
-	r := &run{lines: make(chan line, 1)}
-	for i := range 5 {
-		r.put(line{watts: float64(i + 1), at: time.Now()})
+// A program that prints faster than it is read: every line counts, once.
+func TestMeterMean(t *testing.T) {
+	begin := time.Now()
+	at := func(ms int, watts float64) line {
+		return line{watts: watts, at: begin.Add(time.Duration(ms) * time.Millisecond)}
 	}
-	e := &external{c: Command{Timeout: time.Minute}, run: r, wait: time.NewTimer(time.Minute)}
-	if s, err := e.Read(t.Context()); err != nil || s.Watts != 5 {
-		t.Errorf("%+v, %v", s, err)
+	bad := line{err: errors.New("garbage")}
+	for _, c := range []struct {
+		name  string
+		lines []line
+		watts float64 // 0: an error
+		ms    int
+	}{
+		{"one", []line{at(700, 4)}, 4, 700},
+		{"evenly", []line{at(0, 1), at(100, 2), at(200, 3), at(300, 4), at(400, 5)}, 3, 200},
+		{"pulses", []line{at(0, 2), at(100, 12), at(200, 2), at(300, 2), at(400, 2)}, 4, 200},
+		{"out of a buffer", []line{at(500, 2), at(500, 4), at(500, 4), at(501, 10)}, 5, 500},
+		{"a bad one is not the newest", []line{at(0, 100), bad, at(100, 2), at(200, 4)}, 3, 150},
+		{"a bad one is the newest", []line{at(0, 2), bad}, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &run{unread: make(chan lines, 1)}
+			for _, l := range c.lines {
+				r.put(l)
+			}
+			e := &external{c: Command{Timeout: time.Minute}, run: r, wait: time.NewTimer(time.Minute)}
+			s, err := e.Read(t.Context())
+			if c.watts == 0 {
+				if err == nil {
+					t.Errorf("%+v", s)
+				}
+				return
+			}
+			if err != nil || math.Abs(s.Watts-c.watts) > 1e-9 || s.Time.Sub(begin).Truncate(time.Millisecond) != time.Duration(c.ms)*time.Millisecond {
+				t.Errorf("%g W at %v, %v", s.Watts, s.Time.Sub(begin), err)
+			}
+			r.put(at(2000, 7))
+			if s, err := e.Read(t.Context()); err != nil || s.Watts != 7 {
+				t.Errorf("then %+v, %v", s, err)
+			}
+		})
 	}
+}
+
+// A meter's own rate carries the energy of what is short: pulses of which the newest line of each second would show the highs, or the lows, only.
+func TestMeterRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &run{unread: make(chan lines, 1)}
+		e := &external{c: Command{Timeout: time.Minute}, run: r, wait: time.NewTimer(time.Minute), info: Info{Name: "meter", Quantities: Power, Interval: time.Second, Error: 0.02}}
+		stop := make(chan struct{})
+		go func() {
+			time.Sleep(30 * time.Millisecond) // so that no line comes at the very moment of a reading
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Millisecond):
+					watts := 2.0
+					if i%10 == 9 {
+						watts = 12
+					}
+					r.put(line{watts: watts, at: time.Now()})
+				}
+			}
+		}()
+		rec := Record(e, 100)
+		time.Sleep(40*time.Second + 50*time.Millisecond)
+		total, err := rec.Total()
+		rec.Stop()
+		close(stop)
+		if err != nil || math.Abs(total.Watts-3) > 0.05 {
+			t.Errorf("%+v, %v", total, err)
+		}
+	})
 }
 
 func TestMeterHostile(t *testing.T) {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // decimal parses digits with at most one point, as firmware and meters print them: no sign, no exponent, no "inf", nothing after it.
@@ -74,6 +77,47 @@ func hertz(v float64) (float64, error) {
 	}
 	return v, nil
 }
+
+// noReading is the error of a sensor that gives none.
+func noReading(name string, err error) error {
+	return oneLine(fmt.Errorf("%s: no reading: %w", name, err))
+}
+
+// maxError is the most bytes of an error's text.
+const maxError = 400
+
+// oneLine is err with a text for logs and reports, whatever a bus, a program or the name of a file put into it: one printable line of at most maxError bytes.
+func oneLine(err error) error {
+	whole := err.Error()
+	s := strings.ToValidUTF8(whole, "?")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > maxError {
+		end := maxError - len("...")
+		for !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end] + "..."
+	}
+	if s == whole {
+		return err
+	}
+	return &lineError{s, err}
+}
+
+// lineError is an error with another text.
+type lineError struct {
+	text string
+	err  error
+}
+
+func (e *lineError) Error() string { return e.text }
+func (e *lineError) Unwrap() error { return e.err }
 
 // quoted shortens what was read for an error message.
 func quoted(b []byte) string {

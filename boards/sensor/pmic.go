@@ -31,7 +31,7 @@ func (p *pmic) Read(context.Context) (Sample, error) {
 	start := time.Now()
 	text, err := p.command.request(p.m, "pmic_read_adc")
 	if err != nil {
-		return Sample{}, fmt.Errorf("pi5-pmic: no reading: %w", err)
+		return Sample{}, noReading("pi5-pmic", err)
 	}
 	s := Sample{Time: middle(start)}
 	watts, volts, err := parsePMIC(text)
@@ -39,7 +39,7 @@ func (p *pmic) Read(context.Context) (Sample, error) {
 		err = s.power(watts)
 	}
 	if err != nil {
-		return Sample{}, fmt.Errorf("pi5-pmic: no reading: %w", err)
+		return Sample{}, noReading("pi5-pmic", err)
 	}
 	if volts > 0 {
 		s.Has |= Supply

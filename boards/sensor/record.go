@@ -30,6 +30,7 @@ type Stats struct {
 	LastError error         // of the last failure
 	Forgotten int           // samples that the ring has no more
 	Busy      time.Duration // spent reading
+	Joules    float64       // between samples so far; it never falls, and 0 is no reading
 	Throttled Throttled     // every bit that any sample had: the firmware's own "since boot" bits are cleared by others
 	Changes   int           // how often a bit came or went
 }
@@ -116,6 +117,7 @@ func (r *Recorder) Stats() Stats {
 	defer r.mu.Unlock()
 	s := r.stats
 	s.Forgotten = max(0, r.n-len(r.ring))
+	s.Joules = r.total.joules
 	return s
 }
 

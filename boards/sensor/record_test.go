@@ -102,6 +102,28 @@ func TestRecorderFails(t *testing.T) {
 	})
 }
 
+// The joules of Stats are a counter: they rise with each sample, also while what Total adds behind the last one comes and goes.
+func TestRecorderJoules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		watts := []float64{9, 0.1, 9, 0.1, 0.1}
+		s := &script{info: tenth, next: func(n int) (Sample, error) { return Sample{Has: Power, Watts: watts[n%len(watts)]}, nil }}
+		r := Record(s, 2)
+		defer r.Stop()
+		last := 0.0
+		for range 500 {
+			time.Sleep(37 * time.Millisecond)
+			j := r.Stats().Joules
+			if j < last {
+				t.Fatalf("%g J after %g", j, last)
+			}
+			last = j
+		}
+		if want := 18.4 * (9 + 0.1 + 9 + 0.1 + 0.1) / 5; math.Abs(last-want) > 1 {
+			t.Errorf("%g J, not %g", last, want)
+		}
+	})
+}
+
 func TestRecorderNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Record(&script{info: tenth, next: func(int) (Sample, error) { return Sample{}, errors.New("none") }}, 0)

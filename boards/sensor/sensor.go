@@ -12,7 +12,7 @@ import (
 type Sensor interface {
 	// Info says what the sensor is. It does not change.
 	Info() Info
-	// Read takes one sample. An error means that there is no reading, and says why; the next Read may succeed.
+	// Read takes one sample. An error means that there is no reading, and says why, in one printable line; the next Read may succeed.
 	// Reading files and ioctls cannot be interrupted: ctx matters to an external meter only.
 	Read(ctx context.Context) (Sample, error)
 	Close() error

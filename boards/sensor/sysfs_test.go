@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fixture reads "path = value" lines of testdata into a tree where each file ends with a newline, as those of sysfs do.
@@ -27,8 +29,8 @@ func fixture(t testing.TB, name string) fstest.MapFS {
 	tree := fstest.MapFS{}
 	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
 		if i == 0 {
-			if !strings.HasPrefix(line, "# synthesised from ") {
-				t.Fatalf("%s does not say that it is synthesised, and from what", name)
+			if !strings.HasPrefix(line, "# synthesised from ") && !strings.HasPrefix(line, "# captured in ") {
+				t.Fatalf("%s does not say where it comes from", name)
 			}
 			continue
 		}
@@ -107,7 +109,7 @@ func same(a, b Sample) bool {
 	return a == b
 }
 
-var trees = []string{"jetson-orin-nano.txt", "jetson-agx.txt", "jetson-nano-jetpack4.txt", "pi4-ina226.txt", "laptop.txt"}
+var trees = []string{"jetson-orin-nano.txt", "jetson-agx.txt", "jetson-nano-jetpack4.txt", "pi4-ina226.txt", "laptop.txt", "qemu-raspi3b.txt"}
 
 func TestFind(t *testing.T) {
 	for _, c := range []struct {
@@ -120,7 +122,8 @@ func TestFind(t *testing.T) {
 		{"jetson-agx.txt", "jetson-ina3221", Power, Sample{Watts: 19*.2 + 19*.05 + 5*.6 + 5*.1}, "the sum of VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0, VDDQ_VDD2_1V8AO"},
 		{"jetson-nano-jetpack4.txt", "jetson-ina3221", Power | Supply, Sample{Watts: 2.633, Volts: 5.064}, "POM_5V_IN"},
 		{"pi4-ina226.txt", "hwmon ina226 power1", Power, Sample{Watts: 3.1}, "ina226"},
-		{"pi4-ina226.txt", "cpu", Heat | Clock | Throttle, Sample{Celsius: 42.842, Hertz: 1.5e9, Throttled: UnderVoltage << 16}, ""},
+		{"pi4-ina226.txt", "cpu", Heat | Clock | Throttle, Sample{Celsius: 42.842, Hertz: 1.5e9, Throttled: UnderVoltage | UnderVoltage<<16}, ""},
+		{"qemu-raspi3b.txt", "cpu", Heat, Sample{Celsius: 25.178}, ""},
 		{"laptop.txt", "rapl", Counter | Power, Sample{}, "package-0, dram"},
 		{"laptop.txt", "battery BAT0", Power | Supply, Sample{Watts: 11.8 * .7, Volts: 11.8}, "whole machine"},
 		{"laptop.txt", "hwmon ltc4282 energy1", Counter | Power, Sample{}, "ltc4282"},
@@ -396,4 +399,52 @@ func ExampleFind() {
 		}
 	}
 	// Output: cpu: no thermal zone and no cpufreq: a virtual machine has none
+}
+
+// The kernel's alarm is of the last two seconds: it is now, and then since boot.
+func TestUnderVoltage(t *testing.T) {
+	tree := fixture(t, "pi4-ina226.txt")
+	const alarm = "sys/class/hwmon/hwmon1/in0_lcrit_alarm"
+	tree[alarm] = &fstest.MapFile{Data: []byte("0\n")}
+	f := findCPU(tree)
+	if f.Sensor == nil {
+		t.Fatal(f.Reason)
+	}
+	defer f.Sensor.Close()
+	for i, c := range []struct {
+		alarm       string
+		now, before Throttled
+	}{{"0\n", 0, 0}, {"1\n", UnderVoltage, UnderVoltage}, {"1\n", UnderVoltage, UnderVoltage}, {"0\n", 0, UnderVoltage}} {
+		tree[alarm].Data = []byte(c.alarm)
+		s, err := f.Sensor.Read(t.Context())
+		if err != nil || s.Throttled.Now() != c.now || s.Throttled.Before() != c.before {
+			t.Errorf("reading %d: %v, %v", i, s.Throttled, err)
+		}
+	}
+}
+
+// A named pipe where a file of the kernel should be is not waited for.
+func TestPipes(t *testing.T) {
+	dir := t.TempDir()
+	for name := range fixture(t, "pi4-ina226.txt") {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), unix.Mkfifo(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan []Found, 1)
+	go func() { ended <- Find(os.DirFS(dir), Options{}) }()
+	select {
+	case found := <-ended:
+		for _, f := range found {
+			if f.Sensor != nil {
+				t.Errorf("%s is found", f.Name)
+			}
+			if f.Name == "cpu" && f.Reason != "open /sys/class/thermal/thermal_zone0/temp: it is a named pipe, not a file" {
+				t.Errorf("%s: %s", f.Name, f.Reason)
+			}
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for a pipe")
+	}
 }

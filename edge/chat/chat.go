@@ -136,6 +136,8 @@ type Timing struct {
 	Queued  time.Duration
 	Prefill time.Duration // for Prompt - Cached tokens
 	Decode  time.Duration // for Completion tokens
+	Began   time.Time     // when Queued was over; zero if nothing was computed
+	Share   time.Duration // of the time since then, less what other requests had by their shares of the tokens in each pass
 }
 
 // Reply is a whole answer.
@@ -146,6 +148,7 @@ type Reply struct {
 	Finish    FinishReason
 	Usage     Usage
 	Timing    Timing
+	Energy    *Energy // nil without a sensor
 	Prompt    []Token // with Completion.Echo
 	Tokens    []Token // with LogProbs
 }

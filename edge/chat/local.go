@@ -355,7 +355,7 @@ func (l *Local) reply(info Info, req *engine.Request, res *engine.Result) *Reply
 	return &Reply{
 		Model: info.Name, Text: res.Text, Finish: finish,
 		Usage:  Usage{len(req.Prompt), res.Cached, len(res.IDs)},
-		Timing: Timing{res.Queued, res.Prefill, res.Decode},
+		Timing: Timing{res.Queued, res.Prefill, res.Decode, res.Began, res.Share},
 		Tokens: l.tokens(res.Tokens),
 	}
 }

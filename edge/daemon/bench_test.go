@@ -51,7 +51,7 @@ func BenchmarkStreamedToken(b *testing.B) {
 		b.ReportMetric(float64(n)/float64(b.N), "tokens/op")
 	}
 	b.Run("engine", func(b *testing.B) {
-		s, err := open(c, nil)
+		s, err := (&opener{}).open(c)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -209,5 +209,21 @@ func BenchmarkActivation(b *testing.B) {
 		b.StopTimer()
 		c.kill()
 		b.StartTimer()
+	}
+}
+
+// BenchmarkIdle is what a daemon costs that nobody asks, with sensors of power and temperature and without: one iteration is a second.
+func BenchmarkIdle(b *testing.B) {
+	for _, bb := range []struct{ name, line string }{{"sensors", `sensor = "auto"`}, {"none", `sensor = "off"`}} {
+		b.Run(bb.name, func(b *testing.B) {
+			startOn(newBoard(b), bb.line)
+			time.Sleep(2 * time.Second) // what a start leaves behind
+			before, n := cpu(b), 0
+			for b.Loop() {
+				time.Sleep(time.Second)
+				n++
+			}
+			b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(n), "cpu-us/s")
+		})
 	}
 }

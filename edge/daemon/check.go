@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
+	"bimamba/boards/detect"
 	"bimamba/edge/daemon/config"
 	"bimamba/edge/model"
 	snapshot "bimamba/edge/state"
@@ -16,7 +18,8 @@ type CheckedModel struct {
 	File     string `json:"file"`
 	Name     string `json:"name"`
 	Kind     string `json:"kind"`
-	Mapped   int64  `json:"mapped_bytes"`   // the file
+	Mapped   int64  `json:"mapped_bytes"`   // what stays in memory of the file
+	Streamed int64  `json:"streamed_bytes"` // what does not, and is read from storage for every token
 	Arena    int64  `json:"arena_bytes"`    // states, logits and workspace
 	State    int64  `json:"state_bytes"`    // of one session or checkpoint, with its logits
 	Heap     int64  `json:"heap_limit"`     // Go's, at the most
@@ -31,13 +34,16 @@ func (m *CheckedModel) String() string {
 	fmt.Fprintf(&b, "%s: %s (%s)\n", m.File, m.Name, m.Kind)
 	fmt.Fprintf(&b, "mapped %s, arena %s (%s a state), heap at most %s: %s in all, %s of it not backed by the file",
 		mb(m.Mapped), mb(m.Arena), mb(m.State), mb(m.Heap), mb(m.Resident), mb(m.Required))
+	if m.Streamed > 0 {
+		fmt.Fprintf(&b, "\nread from storage for every token: %s", mb(m.Streamed))
+	}
 	return b.String()
 }
 
 // Footprint is the memory of a configuration that serves the model of a manifest.
 func Footprint(c *config.Config, m *memmap.Manifest) *CheckedModel {
 	p := model.NewFootprint(m, modelOptions(c))
-	r := &CheckedModel{Name: m.Name, Kind: string(m.Kind), Mapped: p.File, Arena: p.Arena(), State: p.State() + p.Logits, Heap: HeapLimit(c)}
+	r := &CheckedModel{Name: m.Name, Kind: string(m.Kind), Mapped: p.Mapped(), Streamed: p.Streamed, Arena: p.Arena(), State: p.State() + p.Logits, Heap: HeapLimit(c)}
 	r.Required = r.Arena + r.Heap
 	r.Resident = r.Mapped + r.Required
 	return r
@@ -52,6 +58,15 @@ func Check(c *config.Config) (*CheckedModel, error) {
 	defer f.Close()
 	r := Footprint(c, f.Manifest())
 	r.File = c.Model
+	if _, err := checkSigned(c, f); err != nil {
+		return r, err
+	}
+	if c.Memory > 0 {
+		p := model.NewFootprint(f.Manifest(), modelOptions(c))
+		if err := p.Within(ModelMemory(c)); err != nil {
+			return r, fmt.Errorf("memory %s, of which %.1f MB are for requests and program: %w", c.Memory, float64(HeapLimit(c)+programSize)/1e6, err)
+		}
+	}
 	if len(c.Persona) > c.Checkpoints {
 		return r, fmt.Errorf("%d personas need as many checkpoints, and there are %d", len(c.Persona), c.Checkpoints)
 	}
@@ -59,6 +74,17 @@ func Check(c *config.Config) (*CheckedModel, error) {
 		if err := checkPersona(c, x, f); err != nil {
 			return r, err
 		}
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	if _, err := readTuning(c, detect.Model(os.DirFS("/")), quiet); err != nil {
+		return r, err
+	}
+	s, err := openSensors(c, os.DirFS("/"), quiet)
+	if err != nil {
+		return r, err
+	}
+	if err := s.close(); err != nil {
+		return r, err
 	}
 	if c.TLSCert != "" {
 		if _, err := readCertificate(c); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,7 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bimamba/boards/detect"
 	"bimamba/edge/daemon/config"
+	"bimamba/edge/daemon/governor"
 	snapshot "bimamba/edge/state"
 	"bimamba/systemd/notify"
 )
@@ -42,6 +45,7 @@ type Options struct {
 	Ready  func(addresses []string)       // called when requests are answered; may be nil
 
 	// For tests.
+	root  fs.FS                           // of the sensors' files, instead of the system's
 	write time.Duration                   // instead of writeTimeout
 	wrap  func(http.Handler) http.Handler // around all handlers
 }
@@ -57,7 +61,10 @@ type daemon struct {
 	conf      atomic.Pointer[config.Config]
 	token     atomic.Pointer[string]
 	certs     certificates
+	opener    opener
 	models    models
+	sensors   *sensors
+	governor  *governor.Governor
 	dir       *snapshot.Dir // nil without a state directory
 	limit     limit
 	listeners []*listener
@@ -93,12 +100,24 @@ func Run(ctx context.Context, opt Options) (err error) {
 	defer d.notifier.Close()
 	limitMemory(c)
 
-	d.notifier.Status("opening " + c.Model)
-	s, err := open(c, d.log)
-	if err != nil {
+	if opt.root == nil {
+		opt.root = os.DirFS("/")
+	}
+	if d.sensors, err = openSensors(c, opt.root, d.log); err != nil {
 		return err
 	}
+	d.models.energy = d.sensors.answer
+	d.governor = governor.New(1)
+	d.governor.SetLimits(limits(c))
+	d.opener = opener{d.log, d.governor.Pace, detect.Model(opt.root)}
+
+	d.notifier.Status("opening " + c.Model)
+	s, err := d.opener.open(c)
+	if err != nil {
+		return errors.Join(err, d.sensors.close())
+	}
 	d.models.swap(s)
+	d.governor.SetThreads(s.local.Engine().Model.Options().Decode)
 	defer func() { err = errors.Join(err, d.close()) }()
 	logModel(d.log, s)
 	if ctx.Err() != nil { // opening can take a while
@@ -124,7 +143,7 @@ func (d *daemon) close() error {
 			time.Sleep(time.Millisecond)
 		}
 		d.background.Wait()
-		err := d.models.now.close()
+		err := errors.Join(d.sensors.close(), d.models.now.close())
 		if d.dir != nil {
 			err = errors.Join(err, d.dir.Close())
 		}
@@ -164,6 +183,7 @@ func (d *daemon) surface(c *config.Config) (err error) {
 		return err
 	}
 	d.token.Store(&token)
+	d.sensors.start()
 	return d.confine(c)
 }
 
@@ -216,6 +236,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.opt.Ready(names)
 	}
 	watched, stopReload := context.WithCancel(ctx)
+	d.background.Go(func() { d.announce(watched) })
 	err := d.watch(watched, failed)
 	stopReload()
 	d.until = time.Now().Add(StopTime)
@@ -266,6 +287,7 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 	var of *served  // whose passes they are
 	var worked bool // there was work at the last look, which a pass should have done by now
 	tidy := sync.OnceFunc(debug.FreeOSMemory)
+	var held governed
 	var reloading <-chan struct{} // nil: none is under way
 	var again bool                // one was asked for meanwhile
 	for {
@@ -296,6 +318,7 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 			}
 			passes, of, worked = now, s, busy
 		case <-idle:
+			d.govern(&held)
 			tidy() // what opening took, now that nobody waits for the first answer
 			after := d.config().IdleExit
 			if after > 0 && d.requests.Load() == 0 && time.Since(time.Unix(0, d.lastEnd.Load())) > after {
@@ -330,8 +353,15 @@ func logModel(log *slog.Logger, s *served) {
 	f, o, info := e.Model.Footprint(), e.Model.Options(), s.local.Models()[0]
 	log.Info("model", "name", info.Name, "kind", info.Kind, "file", e.Model.Blob().Name(), "digest", info.Digest[:12], "threads", o.Threads,
 		"precision", o.Precision.String(), "state", o.State.String())
-	log.Info("memory, all that will be used beside Go's heap", "mapped", f.File, "arena", f.Arena(), "sessions", o.Sessions, "checkpoints", o.Prefixes,
+	log.Info("memory, all that will be used beside Go's heap", "mapped", f.Mapped(), "arena", f.Arena(), "sessions", o.Sessions, "checkpoints", o.Prefixes,
 		"state_each", f.State()+f.Logits, "workspace", f.Workspace+f.Shared)
+	if st := e.Model.Storage(); st.Layers > 0 {
+		log.Info("the model is larger than its memory: layers are read from storage for every token", "layers", st.Layers, "of", e.Model.Hyper().NLayer,
+			"bytes", st.Bytes, "direct", !st.Buffered)
+		if st.Unlocked != "" {
+			log.Warn("the other layers are not locked in memory", "reason", st.Unlocked)
+		}
+	}
 	for _, m := range s.local.Models() {
 		if m.Persona != "" {
 			log.Info("persona", "name", m.Persona)
@@ -341,8 +371,31 @@ func logModel(log *slog.Logger, s *served) {
 
 // HeapLimit is the memory that Go's heap is kept to, in bytes: buffers of connections, bodies of requests, vocabulary and masks.
 func HeapLimit(c *config.Config) int64 {
-	const base, usual, each = 40 << 20, 512, 2 * 24 << 10 // base has room for the usual number of connections; as many can come from Unix sockets
-	return base + bodyBudget*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual))
+	const usual, each = 512, 2 * 24 << 10
+	base := int64(40 << 20) // with room for the usual number of connections; as many can come from Unix sockets
+	if c.Memory > 0 {
+		base = 12 << 20 // a model that is read from storage has few at a time
+	}
+	return base + bodies(c)*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual))
+}
+
+// bodies is how many bodies of requests of the largest size are in memory at a time; where memory is short they take a sixteenth of it.
+func bodies(c *config.Config) int64 {
+	if c.Memory == 0 {
+		return bodyBudget
+	}
+	return min(max(int64(c.Memory)/16/int64(c.MaxBody), 1), bodyBudget)
+}
+
+// programSize is what code and data of the daemon take, measured on x86-64 (package plan has the same figure) and rounded up.
+const programSize = 9 << 20
+
+// ModelMemory is what is left of a configuration's memory for the model; 0 is no limit.
+func ModelMemory(c *config.Config) int64 {
+	if c.Memory == 0 {
+		return 0
+	}
+	return max(int64(c.Memory)-HeapLimit(c)-programSize, 1)
 }
 
 // limitMemory keeps Go's heap small, unless the environment says how large it may be.

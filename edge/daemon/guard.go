@@ -251,7 +251,7 @@ func (g *guard) body(c *config.Config, w *timedWriter, r *http.Request) (done fu
 			if n := r.ContentLength; n >= 0 {
 				next = min(next, int(n)+1)
 			}
-			if !g.reserve(next-room, bodyBudget*limit) {
+			if !g.reserve(next-room, int(bodies(c))*limit) {
 				free()
 				w.Header().Set("Retry-After", "1")
 				return fail(http.StatusTooManyRequests, "too many large requests are arriving")

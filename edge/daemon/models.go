@@ -10,11 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bimamba/boards/tuning"
 	"bimamba/edge/chat"
 	"bimamba/edge/daemon/config"
 	"bimamba/edge/engine"
 	"bimamba/edge/model"
 	"bimamba/memmap"
+	"bimamba/neon"
 	"bimamba/neon/pool"
 )
 
@@ -27,8 +29,15 @@ type served struct {
 	damaged atomic.Pointer[memmap.FaultError] // what could not be read of the file, nil if all could
 }
 
+// opener is what the models of a daemon have in common.
+type opener struct {
+	log   *slog.Logger
+	pace  func(engine.Pass) engine.Rest // see engine.Options
+	board string                        // its own name, for which a tuning is
+}
+
 // open maps the blob of a configuration, reserves its memory and reads its personas.
-func open(c *config.Config, log *slog.Logger) (*served, error) {
+func (o *opener) open(c *config.Config) (*served, error) {
 	f, err := memmap.Open(c.Model)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -36,7 +45,7 @@ func open(c *config.Config, log *slog.Logger) (*served, error) {
 		}
 		return nil, err
 	}
-	s, err := openFile(c, f, log)
+	s, err := o.openFile(c, f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -44,19 +53,33 @@ func open(c *config.Config, log *slog.Logger) (*served, error) {
 	return s, nil
 }
 
-func openFile(c *config.Config, f *memmap.File, log *slog.Logger) (*served, error) {
+func (o *opener) openFile(c *config.Config, f *memmap.File) (*served, error) {
+	signed, err := checkSigned(c, f)
+	if err != nil {
+		return nil, err
+	}
+	if signed != nil {
+		o.log.Info("the model is signed", "comment", signed.Comment, "each page checked by the kernel", signed.Verity)
+	}
+	tuned, err := readTuning(c, o.board, o.log)
+	if err != nil {
+		return nil, err
+	}
 	opt := modelOptions(c)
-	chooseThreads(&opt, f.Manifest())
+	chooseThreads(&opt, f.Manifest(), tuned)
+	if tuned != nil && tuned.Prefetch != nil {
+		neon.SetPrefetch(*tuned.Prefetch)
+	}
 	queue := c.Queue
 	if queue == 0 { // to the engine, that is its default
 		queue = -1
 	}
-	e, err := engine.Open(f, engine.Options{Model: opt, Queue: queue})
+	e, err := engine.Open(f, engine.Options{Model: opt, Queue: queue, Pace: o.pace})
 	if err != nil {
 		return nil, err
 	}
 	l, err := chat.NewLocal(e, chat.LocalOptions{
-		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt, Log: log,
+		MaxTokens: c.MaxTokens, TokenCap: c.MaxTokensLimit, MaxPrompt: c.MaxPrompt, Log: o.log,
 	})
 	if err != nil {
 		e.Close()
@@ -73,20 +96,26 @@ func openFile(c *config.Config, f *memmap.File, log *slog.Logger) (*served, erro
 
 // modelOptions is how a configuration opens a model, but for threads that it leaves open.
 func modelOptions(c *config.Config) model.Options {
-	return model.Options{Precision: c.Precision, State: c.State, Sessions: c.Sessions, Prefixes: c.Checkpoints, Threads: c.Threads, Batch: c.Batch}
+	return model.Options{
+		Precision: c.Precision, State: c.State, Sessions: c.Sessions, Prefixes: c.Checkpoints, Threads: c.Threads, Batch: c.Batch, Memory: ModelMemory(c),
+	}
 }
 
 // quickTraffic is how many bytes a token has to move before it pays to measure how many cores it takes to read memory at its full speed.
 // That takes longer than all else that a start does.
 const quickTraffic = 32 << 20
 
-// chooseThreads sets the threads of a configuration that leaves them to the daemon.
-func chooseThreads(opt *model.Options, m *memmap.Manifest) {
+// chooseThreads sets the threads of a configuration that leaves them to the daemon, of this board as it was measured if it was.
+func chooseThreads(opt *model.Options, m *memmap.Manifest, tuned *tuning.File) {
 	if opt.Threads != 0 {
 		return
 	}
 	if f := model.NewFootprint(m, *opt); f.Traffic().Total() < quickTraffic {
 		opt.Threads = pool.AllCores()
+		return
+	}
+	if tuned != nil {
+		opt.Threads, opt.Decode = min(tuned.Threads, pool.AllCores()), tuned.Decode
 		return
 	}
 	opt.AutoThreads(m)
@@ -109,6 +138,8 @@ func (s *served) close() error {
 
 // models is the chat.Service of the daemon: that of the blob which is open now.
 type models struct {
+	energy func(chat.Timing, int) *chat.Energy // of an answer of so many tokens; set before the first request
+
 	mu  sync.Mutex
 	now *served
 }
@@ -145,6 +176,8 @@ func (m *models) Chat(ctx context.Context, r *chat.Request, emit func(chat.Event
 	s, done := m.use()
 	defer done()
 	reply, err := s.local.Chat(ctx, r, emit)
+	m.measure(reply)
+	s.recovered(reply, err)
 	return reply, s.failure(ctx, err)
 }
 
@@ -152,7 +185,23 @@ func (m *models) Complete(ctx context.Context, r *chat.Completion, emit func(cha
 	s, done := m.use()
 	defer done()
 	reply, err := s.local.Complete(ctx, r, emit)
+	m.measure(reply)
+	s.recovered(reply, err)
 	return reply, s.failure(ctx, err)
+}
+
+// measure adds the energy to a reply; nil is none.
+func (m *models) measure(reply *chat.Reply) {
+	if reply != nil {
+		reply.Energy = m.energy(reply.Timing, reply.Usage.Completion)
+	}
+}
+
+// recovered notes that the file can be read again: an answer of two tokens has taken a pass over all of it.
+func (s *served) recovered(reply *chat.Reply, err error) {
+	if err == nil && reply != nil && reply.Usage.Completion > 1 {
+		s.damaged.Store(nil)
+	}
 }
 
 // failure notes what an error says of the file, and tells a client that its request ends because its time is over or the daemon stops.

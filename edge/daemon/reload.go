@@ -41,7 +41,7 @@ func (d *daemon) reload(ctx context.Context) {
 
 // ofModel are the options that the model is opened with.
 var ofModel = []string{
-	"model", "persona", "sessions", "checkpoints", "threads", "precision", "state", "batch", "queue", "max_tokens", "max_tokens_limit", "max_prompt",
+	"model", "verify_key", "tuning", "persona", "sessions", "checkpoints", "threads", "precision", "state", "batch", "queue", "max_tokens", "max_tokens_limit", "max_prompt",
 }
 
 func (d *daemon) tryReload(ctx context.Context) error {
@@ -54,6 +54,13 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	if len(restart) > 0 {
 		d.log.Warn("these options change when the daemon is started again", "options", strings.Join(restart, " "))
 		next = now.Keep(next)
+	}
+	if now.Memory > 0 {
+		next = d.keepModel(now, next, changed)
+		changed = nil
+	}
+	if err := d.sensors.holds(next); err != nil {
+		return err
 	}
 	var pair *tls.Certificate
 	if next.TLS() {
@@ -69,6 +76,10 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	if err != nil {
 		return d.confined(err)
 	}
+	if anew && now.Memory > 0 {
+		d.log.Warn("another file has the model's name: it is served when the daemon is started again, as the option memory leaves room for one at a time", "file", now.Model)
+		anew = false
+	}
 	if anew {
 		if err := d.exchange(ctx, next); err != nil {
 			return d.confined(err)
@@ -80,10 +91,28 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	}
 	d.token.Store(&token)
 	d.limit.set(next.MaxConnections)
+	d.governor.SetLimits(limits(next))
 	d.logTo.set(newHandler(d.opt.Log, next))
 	d.conf.Store(next)
 	limitMemory(next)
 	return nil
+}
+
+// keepModel is next with the model that is served, where memory is limited and there is no room for two at a time.
+func (d *daemon) keepModel(now, next *config.Config, changed []string) *config.Config {
+	var kept []string
+	for _, o := range changed {
+		if slices.Contains(ofModel, o) {
+			kept = append(kept, o)
+		}
+	}
+	if len(kept) > 0 {
+		d.log.Warn("these options change when the daemon is started again, as the option memory leaves room for one model at a time", "options", strings.Join(kept, " "))
+	}
+	s, done := d.models.use()
+	s.damaged.Store(nil) // who put the file back says so by a reload; the next request will tell
+	done()
+	return now.Keep(next, kept...)
 }
 
 // exchange opens the model of a configuration in place of the one that is served, which is freed when its last request ends. The memory is for two
@@ -99,7 +128,7 @@ func (d *daemon) exchange(ctx context.Context, next *config.Config) error {
 			return errStopping
 		}
 	}
-	s, err := open(next, d.log)
+	s, err := d.opener.open(next)
 	if err != nil {
 		return err
 	}
@@ -108,6 +137,7 @@ func (d *daemon) exchange(ctx context.Context, next *config.Config) error {
 	}
 	logModel(d.log, s)
 	old, gone := d.models.swap(s), make(chan struct{})
+	d.governor.SetThreads(s.local.Engine().Model.Options().Decode)
 	d.oldGone = gone
 	d.background.Go(func() {
 		defer close(gone)

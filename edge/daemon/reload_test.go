@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -167,6 +168,73 @@ func TestReloadOtherModel(t *testing.T) {
 	}
 	res.Body.Close()
 	eventually(t, "the old blob goes when its last stream does", func() bool { return mapped(t, d.blob) == 0 })
+}
+
+// TestReloadMemory: a limit of memory that layers do not fit into leaves no room for a second model, and the one that is served stays.
+func TestReloadMemory(t *testing.T) {
+	d := start(t, "sessions = 1", "checkpoints = 0", `memory = "31MB"`)
+	const request = `{"prompt":"a","max_tokens":3}`
+	if status, _, body := d.do("POST", "/v1/completions", request); status != 200 || !strings.Contains(body, "completion_tokens") {
+		t.Errorf("with layers from storage: %d %s", status, body)
+	}
+	if _, _, body := d.do("GET", "/status", ""); !regexp.MustCompile(`"streamed":[1-9]`).MatchString(body) {
+		t.Errorf("/status says %s", body)
+	}
+	// Another model waits for a restart, and so does another file under its name; what else changes does so now.
+	other := filepath.Join(d.dir, "other.bimamba")
+	writeBase(t, other)
+	limited := []string{"sessions = 1", "checkpoints = 0", `memory = "31MB"`, "metrics = false"}
+	d.configure(append(limited, fmt.Sprintf("model = %q", other))...)
+	if !d.sighup() || !strings.Contains(d.log.String(), "room for one model at a time\" options=model") {
+		t.Errorf("the log:\n%s", d.log.String())
+	}
+	if status, _, _ := d.do("GET", "/metrics", ""); status != 404 {
+		t.Error("another option did not change")
+	}
+	copyDefault(t, d.blob)
+	if !d.sighup() || !strings.Contains(d.log.String(), "another file has the model's name") {
+		t.Errorf("the log:\n%s", d.log.String())
+	}
+	if status, _, body := d.do("POST", "/v1/completions", request); status != 200 || !strings.Contains(body, "completion_tokens") {
+		t.Errorf("after the reloads: %d %s", status, body)
+	}
+}
+
+// TestFaultMemory: a layer that cannot be read fails its request; when it can be read again the daemon is healthy again by itself, and by a reload.
+func TestFaultMemory(t *testing.T) {
+	d := start(t, "sessions = 1", "checkpoints = 0", `memory = "31MB"`)
+	whole, err := os.ReadFile(d.blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() int {
+		status, _, _ := d.do("POST", "/v1/completions", `{"prompt":"a","max_tokens":3}`)
+		return status
+	}
+	health := func() int {
+		status, _, _ := d.do("GET", "/health", "")
+		return status
+	}
+	for _, reload := range []bool{false, true} {
+		if err := os.Truncate(d.blob, int64(len(whole))/2); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a request fails", func() bool { return ask() == 503 })
+		if health() != 503 {
+			t.Error("healthy without its file")
+		}
+		if err := os.WriteFile(d.blob, whole, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if reload {
+			d.sighup()
+		} else {
+			eventually(t, "requests work again", func() bool { return ask() == 200 })
+		}
+		if health() != 200 {
+			t.Errorf("not healthy with its file put back (by a reload: %v)", reload)
+		}
+	}
 }
 
 // TestReloadSecurity: a token can be changed, and asked for, and the certificate exchanged.

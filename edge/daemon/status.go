@@ -32,7 +32,9 @@ type status struct {
 	Session statusSlots  `json:"sessions"`
 	Tokens  statusTokens `json:"tokens"`
 	Rate    statusRate   `json:"tokens_per_s"`
-	Energy  any          `json:"energy"` // always null: there is no sensor yet
+
+	Energy   *statusEnergy   `json:"energy"`   // null: no sensor
+	Governor *statusGovernor `json:"governor"` // null: no limit is set
 }
 
 type statusModel struct {
@@ -47,10 +49,11 @@ type statusModel struct {
 }
 
 type statusMemory struct {
-	Mapped int64  `json:"mapped"` // the blob, as far as it is used
-	Arena  int64  `json:"arena"`  // states and workspace, reserved at start
-	Heap   uint64 `json:"heap"`   // Go's
-	RSS    int64  `json:"rss"`    // of the process; 0 where the system does not say
+	Mapped   int64  `json:"mapped"`   // the blob, as far as it is used
+	Streamed int64  `json:"streamed"` // what is read of it from storage for every token
+	Arena    int64  `json:"arena"`    // states and workspace, reserved at start
+	Heap     uint64 `json:"heap"`     // Go's
+	RSS      int64  `json:"rss"`      // of the process; 0 where the system does not say
 }
 
 type statusSlots struct {
@@ -84,10 +87,11 @@ func (d *daemon) status() status {
 	out := status{
 		Version: Version, Kernel: kernel, Threads: e.Model.Options().Threads, Uptime: time.Since(d.started).Seconds(), Tasks: []string{}, Persona: []string{},
 		Model:   statusModel{info.Name, info.Kind, info.Family, info.Parameters, info.Quantization, info.Size, info.VocabSize, info.Digest},
-		Memory:  statusMemory{f.File, f.Arena(), heapBytes(), rss()},
+		Memory:  statusMemory{f.Mapped(), f.Streamed, f.Arena(), heapBytes(), rss()},
 		Session: statusSlots{st.Sessions, st.Active, st.Waiting, st.Copies, st.InUse},
 		Tokens:  statusTokens{st.PromptTokens, st.CachedTokens, st.SampledTokens},
 		Rate:    statusRate{perSecond(st.PromptTokens-st.CachedTokens, st.PrefillTime), perSecond(st.SampledTokens, st.DecodeTime)},
+		Energy:  d.sensors.status(), Governor: d.statusGovernor(),
 	}
 	for _, m := range s.local.Models()[1:] {
 		if m.Persona != "" {
@@ -185,9 +189,9 @@ func writeMetrics(w io.Writer, st engine.Stats, e *engine.Engine, d *daemon) {
 		[]any{"sessions", st.Sessions, "checkpoints", st.Copies, "in_use", st.InUse})
 	f := e.Model.Footprint()
 	labelled("memory_bytes", "gauge", "Memory: the blob, the arena of states and workspace, Go's heap, and what is resident.", "kind",
-		[]any{"mapped", f.File, "arena", f.Arena(), "heap", heapBytes(), "rss", rss()})
+		[]any{"mapped", f.Mapped(), "arena", f.Arena(), "heap", heapBytes(), "rss", rss()})
 	labelled("footprint_bytes", "gauge", "What the arena and the blob consist of.", "part", []any{
-		"weights", f.Weights, "head", f.Head, "tokenizer", f.Tokenizer, "state", f.State(), "logits", f.Logits, "workspace", f.Workspace,
+		"weights", f.Weights, "head", f.Head, "tokenizer", f.Tokenizer, "state", f.State(), "logits", f.Logits, "workspace", f.Workspace, "buffers", f.Buffers, "streamed", f.Streamed,
 	})
 	d.guard.mu.Lock()
 	panics := d.guard.panics
@@ -198,6 +202,7 @@ func writeMetrics(w io.Writer, st engine.Stats, e *engine.Engine, d *daemon) {
 	one("panics_total", "counter", "Handlers that panicked: each is a bug.", panics)
 	one("reloads_total", "counter", "Reloads that worked.", d.reloads.Load())
 	one("uptime_seconds", "gauge", "Since the start.", time.Since(d.started).Seconds())
+	d.writeBoardMetrics(w)
 	kernel, _ := neon.Kernel()
 	m := e.Manifest()
 	fmt.Fprintf(w, "# HELP bimamba_info What is served.\n# TYPE bimamba_info gauge\nbimamba_info{version=\"%s\",model=\"%s\",kind=\"%s\",kernel=\"%s\"} 1\n",

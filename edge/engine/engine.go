@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"bimamba/edge/grammar"
 	"bimamba/edge/model"
@@ -32,6 +33,23 @@ type Options struct {
 	Model model.Options // Sessions is how many requests run at a time, Prefixes how many copies of states are kept
 	Queue int           // how many requests may wait; 0 means DefaultQueue, less than 0 none
 	Slice int           // how many tokens of prompts go through the layers together while other requests decode; 0 means DefaultSlice
+
+	// Pace is called behind each pass, if not nil, and says how long the engine rests before the next. Requests come, leave and get sessions meanwhile, and an
+	// engine that is to stop does not rest.
+	Pace func(Pass) Rest
+}
+
+// Rest is how long an engine rests behind a pass.
+type Rest struct {
+	All     time.Duration // before the next pass
+	Answers time.Duration // before the next token of an answer; prompts are read meanwhile
+}
+
+// Pass is what a pass over the weights did.
+type Pass struct {
+	Rows    int           // tokens that went through the layers, of prompts and of answers
+	Sampled int           // tokens of answers that it gave
+	Took    time.Duration // with sampling
 }
 
 // Defaults of Options.

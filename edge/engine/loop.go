@@ -28,8 +28,11 @@ type loop struct {
 	stats   Stats
 
 	rows   []model.Row
-	ready  []*job // whose logits are there
-	turn   int    // who begins
+	ready  []*job    // whose logits are there
+	turn   int       // who begins
+	mark   time.Time // the end of the last pass, or when work came; zero while there is none
+	rest   time.Time // when the next pass may begin
+	answer time.Time // when answers may go on
 	passes atomic.Uint64
 	busy   atomic.Bool
 }
@@ -58,7 +61,8 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// Progress counts passes, and tells whether there is work: an engine that is busy for long without a pass hangs.
+// Progress counts passes, and tells whether one should be under way: an engine that is busy for long without a pass hangs. One that rests (see Options.Pace) is
+// not busy.
 func (e *Engine) Progress() (passes uint64, busy bool) {
 	return e.loop.passes.Load(), e.loop.busy.Load()
 }
@@ -121,9 +125,15 @@ func (e *Engine) run() {
 	l := &e.loop
 	defer close(l.ended)
 	for e.prepare() {
+		start := time.Now()
 		err := e.Model.Batch(l.rows)
 		l.passes.Add(1)
-		e.settle(err)
+		sampled := e.settle(err)
+		if e.opt.Pace != nil {
+			now := time.Now()
+			r := e.opt.Pace(Pass{Rows: len(l.rows), Sampled: sampled, Took: now.Sub(start)})
+			l.rest, l.answer = now.Add(r.All), now.Add(r.Answers)
+		}
 	}
 }
 
@@ -140,16 +150,41 @@ func (e *Engine) prepare() bool {
 			l.mu.Lock()
 			continue
 		}
-		if l.plan(e.Model.Options().Batch, e.opt.Slice); len(l.rows) > 0 {
+		if wait := time.Until(l.rest); wait > 0 && len(l.active) > 0 && !l.closing {
+			e.sleep(wait)
+			continue
+		}
+		hold := time.Until(l.answer)
+		if l.closing {
+			hold = 0
+		}
+		if l.plan(e.Model.Options().Batch, e.opt.Slice, hold > 0); len(l.rows) > 0 {
 			l.busy.Store(true)
+			if l.mark.IsZero() {
+				l.mark = time.Now()
+			}
 			return true
+		}
+		if hold > 0 && len(l.active) > 0 {
+			e.sleep(hold)
+			continue
 		}
 		l.busy.Store(false)
 		if l.closing && len(l.queue)+len(l.active) == 0 {
 			return false
 		}
+		l.mark = time.Time{}
 		l.more.Wait()
 	}
+}
+
+// sleep lets go of the lock for a time, or until somebody comes, leaves or stops the engine.
+func (e *Engine) sleep(wait time.Duration) {
+	l := &e.loop
+	l.busy.Store(false)
+	timer := time.AfterFunc(wait, e.wakeLoop)
+	l.more.Wait()
+	timer.Stop()
 }
 
 // sweep drops jobs whose callers have left.
@@ -184,6 +219,7 @@ func (e *Engine) admit() {
 		}
 		l.queue = slices.Delete(l.queue, 0, 1)
 		j.state, j.began = s, time.Now()
+		j.res.Began = j.began
 		j.res.Queued = j.began.Sub(j.came)
 		j.res.Cached = s.fed
 		if s.name != "" && s.name != j.req.Name {
@@ -214,8 +250,8 @@ func (e *Engine) sampler(s *state) *sample.Sampler {
 	panic("engine: a request runs on a copy")
 }
 
-// plan fills l.rows: a token of every request that decodes, then prompts, which share what is left.
-func (l *loop) plan(batch, slice int) {
+// plan fills l.rows: a token of every request that decodes, unless they are held back, then prompts, which share what is left.
+func (l *loop) plan(batch, slice int, held bool) {
 	l.rows = l.rows[:0]
 	prompts := 0
 	n := len(l.active)
@@ -230,7 +266,7 @@ func (l *loop) plan(batch, slice int) {
 		most--
 	}
 	for k := range n {
-		if j := l.active[(l.turn+k)%n]; !j.prompting() && len(l.rows) < most && !j.stalled() {
+		if j := l.active[(l.turn+k)%n]; !held && !j.prompting() && len(l.rows) < most && !j.stalled() {
 			j.rows, j.logits = 1, true
 			l.rows = append(l.rows, model.Row{Session: j.state.session, ID: j.state.seq[j.state.fed], Logits: j.state.session.Logits()})
 		}
@@ -273,10 +309,16 @@ func (l *loop) planPrompt(j *job, room int) int {
 	return n
 }
 
-// settle takes up the results of a pass.
-func (e *Engine) settle(err error) {
+// settle takes up the results of a pass and says how many tokens were sampled.
+func (e *Engine) settle(err error) (sampled int) {
 	e.count(err)
+	for _, j := range e.loop.ready {
+		if !j.prompting() {
+			sampled++
+		}
+	}
 	e.sample()
+	return sampled
 }
 
 // count says of the states what a pass has fed to them, and finds the jobs that are ready.
@@ -286,10 +328,14 @@ func (e *Engine) count(err error) {
 	defer l.mu.Unlock()
 	l.stats.Passes++
 	l.stats.Rows += uint64(len(l.rows))
+	since, now := l.mark, time.Now()
+	l.mark = now
 	for _, j := range slices.Clone(l.active) {
 		if j.rows == 0 {
 			continue
 		}
+		span := min(now.Sub(since), now.Sub(j.began)) // it may have come during a rest that others have caused
+		j.res.Share += span * time.Duration(j.rows) / time.Duration(len(l.rows))
 		s := j.state
 		if err != nil {
 			s.clear() // it stands anywhere

@@ -59,6 +59,8 @@ type Result struct {
 	Queued       time.Duration // until a session was free
 	Prefill      time.Duration // for the prompt's other tokens
 	Decode       time.Duration // for IDs
+	Began        time.Time     // when a session was free: it ended Prefill and Decode later
+	Share        time.Duration // of the time of the passes with it, rests included, by its share of the tokens in each: shares of requests add up to the time with work
 	Prompt       []Token       // with PromptLogProbs; the first one's LogProb is NaN
 	Tokens       []Token       // with LogProbs
 }

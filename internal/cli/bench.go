@@ -15,6 +15,7 @@ import (
 	"bimamba/edge/engine"
 	"bimamba/edge/model"
 	"bimamba/internal/bench"
+	"bimamba/neon"
 )
 
 func (e *env) benchCmd() *cobra.Command {
@@ -28,7 +29,8 @@ func (e *env) benchCmd() *cobra.Command {
 
 Decoding is held against memory: how many bytes a token moves, reads and writes (weights, head, recurrent state, convolution state), how fast the same threads
 read the same bytes between the runs, and which fraction of that the decoding reaches. Writes count like reads. A model that fits the processor's
-last cache is bound by arithmetic: it has no such fraction, but multiplications by weights per second.
+last cache is bound by arithmetic: it has no such fraction, but multiplications by weights per second. With --memory, layers are read from storage for every token:
+decoding is then held against reading them without computing, between the runs.
 
 With --size a random model of that shape is measured: ` + strings.Join(synth.Sizes(), ", ") + `. It is made once and kept in the user's cache folder. Other engines' speeds at that shape are
 printed beside; their decoding is scaled by the bandwidth of this run over that of the machine that they were measured on.
@@ -120,14 +122,28 @@ func printBench(out io.Writer, r *bench.Report, rivals []bench.Rival) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, a ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, a...)) }
 	line("model", "%s, head %s, state %s, precision %s", r.Model, r.Head, r.State, r.Precision)
-	line("machine", "%s, kernels %s, threads %d for prefill, %d for decode", r.CPU, r.Kernel, r.All, r.Threads)
+	prefetch := ""
+	if n, taken := neon.Prefetch(); taken {
+		prefetch = fmt.Sprintf(", prefetch %d bytes ahead", n)
+	}
+	line("machine", "%s, kernels %s, threads %d for prefill, %d for decode%s", r.CPU, r.Kernel, r.All, r.Threads, prefetch)
 	line("prefill", "%d tokens, %.1f tokens/s (%.1f to %.1f)", r.Prefill.Tokens, r.Prefill.PerSecond, r.Prefill.Min, r.Prefill.Max)
 	line("decode", "%d tokens, %.1f tokens/s (%.1f to %.1f), a token %.2f ms, 95 %% within %.2f ms", r.Decode.Tokens, r.Decode.PerSecond, r.Decode.Min, r.Decode.Max, r.Decode.P50, r.Decode.P95)
 	line("bytes a token", "%s: weights %s, head %s, state %s, convolution %s", mega(r.Bytes.Total), mega(r.Bytes.Weights), mega(r.Bytes.Head), mega(r.Bytes.State), mega(r.Bytes.Conv))
 	line("reading the same", "%.2f GB/s", r.Read/1e9)
-	if r.Roofline != nil {
+	switch {
+	case r.Storage != nil:
+		st, how := r.Storage, "direct"
+		if st.Buffered {
+			how = "through the page cache"
+		}
+		line("storage", "%d layers, %s a token, %s; %.1f MB/s without computing (%.1f to %.1f), decoding reaches %.1f %%", st.Layers, mega(st.Bytes), how, st.Rate/1e6, st.Low/1e6, st.High/1e6, 100*st.Fraction)
+		if st.Unlocked != "" {
+			line("not locked", "%s", st.Unlocked)
+		}
+	case r.Roofline != nil:
 		line("roofline", "%.1f %% of it, %.1f GMAC/s", 100**r.Roofline, r.GMACs)
-	} else {
+	default:
 		line("roofline", "cache-resident: %.1f GMAC/s", r.GMACs)
 	}
 	line("allocations", "%.2f a token", r.Allocs)

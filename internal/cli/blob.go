@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bimamba/edge/daemon/config"
 	"bimamba/edge/engine"
 	"bimamba/edge/model"
 	"bimamba/internal/atomicfile"
@@ -69,15 +70,19 @@ func writeDefault(path string) error {
 }
 
 // modelFlags is how a model is opened.
-type modelFlags struct{ precision, state, threads string }
+type modelFlags struct {
+	precision, state, threads, memory string
+	c                                 *cobra.Command // for what it has to say
+}
 
-// addModelFlags adds --precision, --state and --threads.
+// addModelFlags adds --precision, --state, --threads and --memory.
 func addModelFlags(c *cobra.Command) *modelFlags {
-	m := &modelFlags{}
+	m := &modelFlags{c: c}
 	f := c.Flags()
 	f.StringVar(&m.precision, "precision", model.LUT16.String(), "arithmetic of the matrices: lut16 (exact integer sums), exact (float32 sums) or fast (coarser inputs)")
 	f.StringVar(&m.state, "state", model.StateF16.String(), "how recurrent states are stored: f16 or f32")
-	f.StringVar(&m.threads, "threads", "auto", "threads: a number, or auto for all fast cores, of which as many decode as it takes to read memory at its full speed; answers do not depend on it")
+	f.StringVar(&m.threads, "threads", "auto", "threads: a number, or auto for all fast cores, of which as many decode as it takes to read memory at its full speed (measured, unless bimamba doctor --tune did); answers do not depend on it")
+	f.StringVar(&m.memory, "memory", "", "the most memory that the model may take, as 128MiB: layers that do not fit are read from storage for every token (default: all of it)")
 	return m
 }
 
@@ -90,8 +95,21 @@ func (m *modelFlags) options(f *memmap.File, sessions int) (opt model.Options, e
 	if opt.State, err = model.ParseState(m.state); err != nil {
 		return opt, fmt.Errorf("--%w", err)
 	}
+	if m.memory != "" {
+		n, err := config.ParseBytes(m.memory)
+		if err != nil {
+			return opt, fmt.Errorf("--memory %s %w", m.memory, err)
+		}
+		opt.Memory = int64(n)
+	}
+	tuned := applyTuning(m.c.ErrOrStderr())
 	if m.threads == "auto" {
-		opt.AutoThreads(f.Manifest())
+		if tuned != nil {
+			f := model.NewFootprint(f.Manifest(), opt)
+			opt.Threads, opt.Decode = tuned.ThreadsFor(f.Traffic().Total())
+		} else {
+			opt.AutoThreads(f.Manifest())
+		}
 		return opt, nil
 	}
 	if opt.Threads, err = strconv.Atoi(m.threads); err != nil || opt.Threads < 1 || opt.Threads > maxThreads {
@@ -103,13 +121,19 @@ func (m *modelFlags) options(f *memmap.File, sessions int) (opt model.Options, e
 // maxThreads is more than any machine that this is for has cores.
 const maxThreads = 256
 
+// openModel maps FILE, and tells of the built-in model if there is none.
+func openModel(name string) (*memmap.File, error) {
+	f, err := openBlob(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w (the built-in model is called %q)", err, defaultName)
+	}
+	return f, err
+}
+
 // withEngine maps FILE, binds its model and calls fn with it.
 func withEngine(name string, flags *modelFlags, sessions int, fn func(*engine.Engine) error) error {
-	f, err := openBlob(name)
+	f, err := openModel(name)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w (the built-in model is called %q)", err, defaultName)
-		}
 		return err
 	}
 	defer f.Close()

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"bimamba/boards/measure"
 	"bimamba/internal/testmodel"
 )
 
@@ -31,6 +33,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "emulated" {
+				return measure.MachineOf(os.DirFS("/")).Kind == measure.Emulator, nil
+			}
+			return false, fmt.Errorf("there is no condition %q", cond)
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// damage FILE flips a bit of its last byte.
 			"damage": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -40,13 +48,7 @@ func TestScripts(t *testing.T) {
 				b[len(b)-1] ^= 1
 				ts.Check(os.WriteFile(path, b, 0o644))
 			},
-			// cut FILE drops its last byte.
-			"cut": func(ts *testscript.TestScript, neg bool, args []string) {
-				path := ts.MkAbs(args[0])
-				st, err := os.Stat(path)
-				ts.Check(err)
-				ts.Check(os.Truncate(path, st.Size()-1))
-			},
+			"cut": cut,
 			// nofiles DIR checks that the folder is empty.
 			"nofiles": func(ts *testscript.TestScript, neg bool, args []string) {
 				entries, err := os.ReadDir(ts.MkAbs(args[0]))
@@ -57,4 +59,12 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// cut FILE drops its last byte.
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	path := ts.MkAbs(args[0])
+	st, err := os.Stat(path)
+	ts.Check(err)
+	ts.Check(os.Truncate(path, st.Size()-1))
 }

@@ -16,6 +16,7 @@ import (
 	"bimamba/convert"
 	"bimamba/convert/checkpoint"
 	"bimamba/convert/tokenizer"
+	"bimamba/edge/daemon"
 	"bimamba/internal/atomicfile"
 	"bimamba/memmap"
 )
@@ -60,7 +61,7 @@ data. Without one the kind is base, and BOS is as tokenizer_config.json says, el
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			o := convert.Options{Proj: convert.Proj(proj), Head: convert.Head(head), Converter: "bimamba " + Version}
+			o := convert.Options{Proj: convert.Proj(proj), Head: convert.Head(head), Converter: "bimamba " + daemon.Version}
 			return e.convert(c.Context(), args[0], out, tok, card, force, asJSON, o)
 		},
 	}

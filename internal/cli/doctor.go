@@ -14,11 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"bimamba/boards/detect"
-	"bimamba/boards/plan"
 	"bimamba/boards/sensor"
+	"bimamba/boards/tuning"
 	"bimamba/edge/daemon"
 	"bimamba/edge/daemon/config"
-	"bimamba/internal/atomicfile"
 )
 
 func (e *env) doctorCmd() *cobra.Command {
@@ -33,11 +32,14 @@ same on all CPUs. It looks for what goes wrong on real boards: no memory control
 
 The exit status is 1 if one of the findings is an error.
 
---tune takes about a minute, in which nothing else should run: it measures how fast 1, 2, ... threads read memory, and how fast they multiply weights that come from
-memory and from the cache. The result is written to --output, for "bimamba plan --tuned" and for people who ask where the time goes.
+--tune takes a minute or two, in which nothing else should run. It measures how fast 1, 2, ... threads read memory, how fast they multiply weights that come from
+memory and from the cache, and, with the kernels for arm64, how far ahead lines of memory are best asked for; it says in words what that means. The result goes to
+--output: by default to ` + tuning.Path + ` for root, else to bimamba/tuning.json in the user's folder for configuration ($XDG_CONFIG_HOME, ~/.config). Commands
+that run a model take the number of threads (with --threads auto) and the prefetch distance from the user's file, else from that of the machine; the daemon reads
+that of the machine, and "bimamba plan --tuned" what it is given. A file counts for the board and the kernels that it was measured on, and no answer depends on it.
 
---json prints an object: "version" (1), "board", "kernels", "sensors", "model" (what FILE takes; null without one), "findings" (id, severity error, warning or note, what, why, mend)
-and, with --tune, "tuning". What could not be read is absent, and listed in board.missing with the reason. Fields may be added, and none will change its meaning.`,
+--json prints an object: "version" (1), "board", "kernels", "sensors", "model" (what FILE takes; null without one), "findings" (id, severity error, warning or note, what, why, mend),
+"tuned" (the file of --tune that commands take and, if they do not, the error) and, with --tune, "tuning". What could not be read is absent, and listed in board.missing with the reason. Fields may be added, and none will change its meaning.`,
 		Example: "  bimamba doctor\n  bimamba doctor m.bimamba --json\n  bimamba doctor --tune",
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
@@ -54,7 +56,7 @@ and, with --tune, "tuning". What could not be read is absent, and listed in boar
 	f := c.Flags()
 	f.BoolVar(&asJSON, "json", false, "print everything as JSON")
 	f.BoolVar(&tune, "tune", false, "measure memory and kernels, too")
-	f.StringVarP(&out, "output", "o", "", "where --tune writes its result (default: tuning.json in the user's folder for bimamba's configuration)")
+	f.StringVarP(&out, "output", "o", "", "where --tune writes its result (default: "+tuning.Path+" for root, else a file of the user's)")
 	f.StringVar(&root, "root", "", "read the files of another system, below this folder; its kernels and storage are not tried")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		r := &doctorReport{Version: 1}
@@ -80,12 +82,12 @@ and, with --tune, "tuning". What could not be read is absent, and listed in boar
 			if err != nil {
 				return err
 			}
-			if _, err := plan.Find(r.Tuning.Board); err != nil {
-				r.Tuning.Board = "" // a board that plans do not know
-			}
 			if out, err = saveTuning(r.Tuning, out); err != nil {
 				return err
 			}
+		}
+		if root == "" {
+			r.Tuned = tunedHere()
 		}
 		var err error
 		if asJSON {
@@ -108,7 +110,8 @@ type doctorReport struct {
 	Sensors  []sensorReport   `json:"sensors"`
 	Model    *detect.Need     `json:"model"`
 	Findings []detect.Finding `json:"findings"`
-	Tuning   *detect.Tuning   `json:"tuning,omitempty"`
+	Tuned    *tunedReport     `json:"tuned"`
+	Tuning   *tuning.File     `json:"tuning,omitempty"` // what --tune measured
 }
 
 func (r *doctorReport) count(s detect.Severity) (n int) {
@@ -185,29 +188,6 @@ type sensorReport struct {
 	Mend   string `json:"mend,omitempty"`
 }
 
-// saveTuning writes a tuning to path, or to where it is by default, and says where that is.
-func saveTuning(t *detect.Tuning, path string) (string, error) {
-	if path == "" {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return "", fmt.Errorf("--tune: there is no folder for the result: %w; name a file with --output", err)
-		}
-		path = filepath.Join(dir, "bimamba", "tuning.json")
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return "", err
-		}
-	}
-	f, err := atomicfile.Create(path, atomicfile.Options{Force: true})
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if err := writeJSON(f, t); err != nil {
-		return "", err
-	}
-	return path, f.Commit()
-}
-
 // print writes the report for people, a page of it.
 func (r *doctorReport) print(out io.Writer, saved string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -278,17 +258,11 @@ func (r *doctorReport) print(out io.Writer, saved string) error {
 	for _, m := range b.Missing {
 		line("unknown", "%s: %s", m.What, m.Reason)
 	}
-	if t := r.Tuning; t != nil {
-		for _, m := range t.Read {
-			line("memory", "%s: %.2f GB/s (%.2f to %.2f)", count(m.Threads, "thread"), m.Rate/1e9, m.Low/1e9, m.High/1e9)
-		}
-		for _, p := range t.Products {
-			line(p.Precision, "%s: %.1f GMAC/s from the cache, %.1f from memory, overlap %.0f %%", count(p.Threads, "thread"), p.Cached/1e9, p.Streamed/1e9, 100*p.Overlap)
-		}
-		line("threads", "%d for prompts, %d for decoding; written to %s", t.Threads, t.Decode, saved)
-		if !t.Steady {
-			line("caution", "the rounds differ by a quarter and more: something else was running, so tune again")
-		}
+	switch {
+	case r.Tuning != nil:
+		printTuning(line, r.Tuning, b, saved)
+	case r.Kernels != nil: // this machine
+		line("tuned", "%s", r.Tuned)
 	}
 	if err := w.Flush(); err != nil {
 		return err

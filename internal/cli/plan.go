@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,7 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bimamba/boards/detect"
 	"bimamba/boards/plan"
+	"bimamba/boards/tuning"
+	"bimamba/edge/daemon"
 	"bimamba/edge/daemon/config"
 	"bimamba/edge/model"
 	"bimamba/memmap"
@@ -20,7 +25,7 @@ var heads = map[string]memmap.DType{"int8": memmap.I8, "int4": memmap.I4, "f16":
 
 func (e *env) planCmd() *cobra.Command {
 	def := config.Default()
-	var size, head, tuned string
+	var size, head, tuned, memory, storage string
 	var boards []string
 	opt := plan.Options{Model: model.Options{Sessions: def.Sessions, Prefixes: def.Checkpoints}}
 	precision, state := def.Precision.String(), def.State.String()
@@ -32,11 +37,14 @@ func (e *env) planCmd() *cobra.Command {
 It knows a model by its FILE, or by its size before there is a file: ` + strings.Join(plan.Sizes(), ", ") + `; without either it plans all of these.
 
 Boards: ` + strings.Join(boardNames(), ", ") + `.
-Those that are sold with several sizes of RAM are meant with the smallest (the Jetson Nano with 4 GB) unless a name says another, like pi-4-8gb. Without
---board it plans for all of them.
+Those that are sold with several sizes of RAM are meant with the smallest (the Jetson Nano with 4 GB) unless a name says another, like pi-4-8gb. "here" is the
+board that bimamba runs on, with the memory that its kernel has. Without --board it plans for all of them.
 
 Bytes are computed as the daemon reserves them, but for its heap and its code, which were measured. Speed is modelled, from cycles of the kernels in a static
 model of the core and from published measurements of the board's memory, or from a file of "bimamba doctor --tune" (--tuned). --json names the sources.
+
+With --memory the daemon takes no more than that: it keeps as many layers as fit and reads the rest from storage for each token. A token then takes the time that
+reading them takes; on an SD card, seconds.
 
 If one board was asked for and the model does not fit it, the exit status is 1; the reason then says what would fit.`,
 		Example: "  bimamba plan --size 780M --board pi-zero-2w\n  bimamba plan default\n" +
@@ -53,13 +61,15 @@ If one board was asked for and the model does not fit it, the exit status is 1; 
 	}
 	f := c.Flags()
 	f.StringVar(&size, "size", "", "plan a model of this size: "+strings.Join(plan.Sizes(), ", "))
-	f.StringArrayVar(&boards, "board", nil, "a board; may be given several times")
+	f.StringArrayVar(&boards, "board", nil, "a board, or here; may be given several times")
 	f.IntVar(&opt.Model.Sessions, "sessions", opt.Model.Sessions, "requests that generate at a time")
 	f.IntVar(&opt.Model.Prefixes, "checkpoints", opt.Model.Prefixes, "states of prompts' beginnings that are kept")
 	f.Var(&choice{&head, []string{"int8", "int4", "f16"}}, "head", "plan with embedding and head in this form: int8, int4 or f16 (default: FILE's own, or int8)")
 	f.StringVar(&state, "state", state, "how recurrent states are stored: f16 or f32")
 	f.StringVar(&precision, "precision", precision, "arithmetic of the matrices: lut16, exact or fast")
 	f.StringVar(&tuned, "tuned", "", "a file of bimamba doctor --tune, instead of published bandwidths of its board")
+	f.StringVar(&memory, "memory", "", "plan with bimambad's option memory, as 256MiB: layers that do not fit are read from storage for each token")
+	f.StringVar(&storage, "storage-rate", "", "how much of large files the board reads from its storage in a second, as 40MB, which doctor measures (default: what an SD card's bus allows for)")
 	f.BoolVar(&asJSON, "json", false, "print the plans as a JSON array")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var err error
@@ -70,11 +80,21 @@ If one board was asked for and the model does not fit it, the exit status is 1; 
 			return fmt.Errorf("--%w", err)
 		}
 		if tuned != "" {
-			if opt.Tuned, err = readTuned(tuned); err != nil {
+			if opt.Tuned, err = tuning.Read(tuned); err != nil {
 				return err
 			}
 		}
 		opt.Head = heads[head]
+		if opt.Model.Memory, err = planMemory(memory); err != nil {
+			return err
+		}
+		if storage != "" {
+			n, err := config.ParseBytes(storage)
+			if err != nil || n == 0 {
+				return fmt.Errorf("--storage-rate %s: %w", storage, cmp.Or(err, errors.New("nothing is ever read at that")))
+			}
+			opt.Storage = float64(n)
+		}
 		models, err := planModels(args, size)
 		if err != nil {
 			return err
@@ -107,6 +127,22 @@ If one board was asked for and the model does not fit it, the exit status is 1; 
 		return err
 	}
 	return c
+}
+
+// planMemory is what bimambad leaves to the model of the memory that it may take, "" for no limit.
+func planMemory(memory string) (int64, error) {
+	if memory == "" {
+		return 0, nil
+	}
+	conf := config.Default()
+	var err error
+	if conf.Memory, err = config.ParseBytes(memory); err != nil {
+		return 0, fmt.Errorf("--memory %s %w", memory, err)
+	}
+	if err := conf.Validate(); err != nil {
+		return 0, fmt.Errorf("--memory %s: %w", memory, err)
+	}
+	return daemon.ModelMemory(conf), nil
 }
 
 func boardNames() []string {
@@ -152,7 +188,13 @@ func findBoards(names []string) ([]plan.Board, error) {
 	}
 	var out []plan.Board
 	for _, name := range names {
-		b, err := plan.Find(name)
+		var b plan.Board
+		var err error
+		if name == "here" {
+			b, err = boardHere()
+		} else {
+			b, err = plan.Find(name)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--board: %w", err)
 		}
@@ -161,17 +203,17 @@ func findBoards(names []string) ([]plan.Board, error) {
 	return out, nil
 }
 
-func readTuned(path string) (*plan.Tuning, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// boardHere is the board that this program runs on.
+func boardHere() (plan.Board, error) {
+	b := detect.Read(os.DirFS("/"), detect.Options{})
+	if b.Memory.Total == 0 {
+		return plan.Board{}, errors.New("here: /proc/meminfo does not tell how much memory there is")
 	}
-	defer f.Close()
-	t, err := plan.ReadTuning(f)
+	found, err := plan.Here(b.ID, b.Memory.Total)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		err = fmt.Errorf("here: %w", err)
 	}
-	return t, nil
+	return found, err
 }
 
 // misfits is the error of the plans of one board that do not fit.
@@ -193,6 +235,8 @@ func tokens(r *plan.Rate) string {
 	switch {
 	case r == nil:
 		return "-"
+	case r.High < 1:
+		return fmt.Sprintf("%.2f to %.2f", r.Low, r.High)
 	case r.High < 10:
 		return fmt.Sprintf("%.1f to %.1f", r.Low, r.High)
 	}
@@ -231,7 +275,7 @@ func printPlan(out io.Writer, p *plan.Plan) error {
 		what string
 	}{
 		{"weights", p.Parts.Weights, "mapped"}, {"head", p.Parts.Head, "mapped"}, {"tokenizer", p.Parts.Tokenizer, "mapped"}, {"padding", p.Parts.Padding, "mapped"},
-		{"states", p.Parts.States, ""}, {"logits", p.Parts.Logits, ""}, {"workspace", p.Parts.Workspace, ""},
+		{"states", p.Parts.States, ""}, {"logits", p.Parts.Logits, ""}, {"buffers", p.Parts.Buffers, ""}, {"workspace", p.Parts.Workspace, ""},
 		{"heap", p.Parts.Heap, "measured"}, {"program", p.Parts.Program, "measured"},
 	} {
 		line("  "+x.name, "%s", strings.TrimSpace(mega(x.n)+" "+x.what))
@@ -243,7 +287,11 @@ func printPlan(out io.Writer, p *plan.Plan) error {
 			line([]string{"by", ""}[min(i, 1)], "%s", s)
 		}
 	} else {
-		line("tokens/s", "not modelled with precision %s", p.Precision)
+		why := "as it does not fit"
+		if p.Precision == model.Exact.String() {
+			why = "with precision " + p.Precision
+		}
+		line("tokens/s", "not modelled %s", why)
 	}
 	return w.Flush()
 }

@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-)
 
-// Version is the program's version; the linker sets it for releases.
-var Version = "0.1.0-dev"
+	"bimamba/edge/daemon"
+)
 
 // env is what a command may touch of the outside world.
 type env struct {
@@ -29,6 +29,7 @@ type env struct {
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the first signal asks the command to end, a second one ends the program
 	e := &env{newInterruptible(ctx, stdin), stdout, stderr, isTerminal(stdin)}
 	root := e.root()
 	root.SetArgs(args)
@@ -76,23 +77,22 @@ FILE is a .bimamba file, or the word "default" for the model that is built into 
 	}
 	root.SetVersionTemplate("bimamba {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
-	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.doctorCmd(), e.planCmd(), e.synthCmd())
-	for _, c := range root.Commands() {
-		if args := c.Args; args != nil {
-			c.Args = func(c *cobra.Command, a []string) error {
-				if err := args(c, a); err != nil {
-					return usageError{c.CommandPath(), err}
-				}
-				return nil
-			}
-		}
-	}
+	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.keygenCmd(), e.signCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.kubernetesCmd(), e.doctorCmd(), e.planCmd(), e.measureCmd(), e.compareCmd(), e.calibrateCmd(), e.deployCmd(), e.slotCmd(), e.imageCmd(), e.boardsCmd(), e.synthCmd(), e.versionCmd())
+	usageErrors(root)
 	return root
 }
 
-// version is Version and, of a build from a checkout, its commit.
+// Root is the command line as packages document and complete it. It touches nothing outside unless it is executed.
+func Root() *cobra.Command {
+	return (&env{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}).root()
+}
+
+// version is the program's version, which is the daemon's, and, where the linker did not set it, the commit of the checkout that it was built in.
 func version() string {
-	v := Version
+	v := daemon.Version
+	if strings.Contains(v, "+") {
+		return v
+	}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range b.Settings {
 			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
@@ -101,6 +101,21 @@ func version() string {
 		}
 	}
 	return v
+}
+
+// usageErrors makes errors of the arguments of the commands below c those of a wrong call.
+func usageErrors(c *cobra.Command) {
+	for _, c := range c.Commands() {
+		if args := c.Args; args != nil {
+			c.Args = func(c *cobra.Command, a []string) error {
+				if err := args(c, a); err != nil {
+					return usageError{c.CommandPath(), err}
+				}
+				return nil
+			}
+		}
+		usageErrors(c)
+	}
 }
 
 // oneFile is the check of a command's arguments: exactly FILE.

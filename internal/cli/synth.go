@@ -16,6 +16,7 @@ import (
 	"bimamba/convert/safetensors"
 	"bimamba/convert/source"
 	"bimamba/convert/synth"
+	"bimamba/edge/daemon"
 )
 
 func (e *env) synthCmd() *cobra.Command {
@@ -82,7 +83,7 @@ func synthOptions(size string, seed uint64, head convert.Head) convert.Options {
 	return convert.Options{
 		Head:      head,
 		Card:      &convert.Card{Name: "synth-" + size, Kind: "base", License: "CC0-1.0", Description: "random numbers", Generation: convert.CardGeneration{MaxTokens: 256, TopP: 1, RepetitionPenalty: 1}},
-		Converter: fmt.Sprintf("bimamba %s synth --seed %d", Version, seed),
+		Converter: fmt.Sprintf("bimamba %s synth --seed %d", daemon.Version, seed),
 	}
 }
 

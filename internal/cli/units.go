@@ -16,7 +16,7 @@ import (
 
 func (e *env) unitsCmd() *cobra.Command {
 	var root, exec, file string
-	var force, sensors bool
+	var force, sensors, reload bool
 	c := &cobra.Command{
 		Use:   "units FILE",
 		Short: "Write systemd's files for bimambad",
@@ -35,6 +35,7 @@ Memory depends on the number of sessions, checkpoints and connections: --config 
 	f.StringVar(&root, "root", "", "write the files below this directory instead of printing them")
 	f.StringVar(&exec, "exec", "/usr/bin/bimambad", "where the daemon is")
 	f.StringVar(&file, "config", "", "the daemon's configuration, bimambad.toml, whose memory the limits are for")
+	f.BoolVar(&reload, "notify-reload", false, "Type=notify-reload, for systemd 253 and newer: systemctl reload then waits until the reload is done")
 	f.BoolVar(&sensors, "sensors", false, "also the drop-in that opens the devices of temperature and power sensors")
 	f.BoolVar(&force, "force", false, "replace files that exist")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -51,7 +52,7 @@ Memory depends on the number of sessions, checkpoints and connections: --config 
 		}
 		defer blob.Close()
 		m := daemon.Footprint(conf, blob.Manifest())
-		p := unit.Params{Exec: exec, Mapped: m.Mapped, Arena: m.Arena, Heap: m.Heap}
+		p := unit.Params{Exec: exec, Mapped: m.Mapped, Arena: m.Arena, Heap: m.Heap, OneModel: conf.Memory > 0, NotifyReload: reload}
 		files := unit.Files(p)
 		if sensors {
 			files = append(files, unit.File{Path: unit.SensorsPath, Mode: 0o644, Text: unit.Sensors()})

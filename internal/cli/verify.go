@@ -5,17 +5,21 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"bimamba/memmap/sign"
 )
 
 func (e *env) verifyCmd() *cobra.Command {
 	var asJSON bool
+	var keys []string
 	c := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Check every byte of a .bimamba file against its checksums",
-		Long: `Verify checks the structure of FILE, the SHA-256 of its manifest and of every tensor, and that all padding is zero.
+		Long: `Verify checks the structure of FILE, the SHA-256 of its manifest and of every tensor, and that all padding is zero. With --key it also checks
+FILE.minisig, the signature that bimamba sign or minisign made.
 
 It exits with 0 if all is well; otherwise with 1 and a line that names the field or tensor and its offset.`,
-		Example: "  bimamba verify m.bimamba",
+		Example: "  bimamba verify m.bimamba\n  bimamba verify m.bimamba --key models.key.pub",
 		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
 			// The result is printed, too, where a program waits for it.
@@ -30,6 +34,16 @@ It exits with 0 if all is well; otherwise with 1 and a line that names the field
 				return failed(err)
 			}
 			defer f.Close()
+			var signed *sign.Checked
+			if len(keys) > 0 {
+				public, err := publicKeys(keys)
+				if err == nil {
+					signed, err = sign.CheckBlob(f, public)
+				}
+				if err != nil {
+					return failed(err)
+				}
+			}
 			bar := newProgress(e.stderr, "verifying", f.Size(), true)
 			err = f.Verify(c.Context(), func(done int64) { bar.set(done, f.Size()) })
 			bar.done()
@@ -41,12 +55,36 @@ It exits with 0 if all is well; otherwise with 1 and a line that names the field
 				n += len(s.Tensors)
 			}
 			if asJSON {
-				return writeJSON(e.stdout, map[string]any{"file": f.Name(), "ok": true, "tensors": n, "bytes": f.Size()})
+				out := map[string]any{"file": f.Name(), "ok": true, "tensors": n, "bytes": f.Size()}
+				if signed != nil {
+					out["signed"] = signed.Comment
+				}
+				return writeJSON(e.stdout, out)
 			}
 			fmt.Fprintf(e.stdout, "%s: ok, %d tensors, %s\n", f.Name(), n, mega(f.Size()))
+			if signed != nil {
+				fmt.Fprintf(e.stdout, "signed: %s\n", signed.Comment)
+			}
 			return nil
 		},
 	}
+	c.Flags().StringArrayVar(&keys, "key", nil, "a public key, or the file of one, that has to have signed FILE; may be given several times")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
+}
+
+// publicKeys are keys by their files, or by themselves.
+func publicKeys(names []string) ([]sign.PublicKey, error) {
+	var keys []sign.PublicKey
+	for _, name := range names {
+		k, err := sign.ParsePublicKey(name)
+		if err != nil {
+			k, err = sign.ReadPublicKey(name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--key: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }

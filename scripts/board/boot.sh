@@ -47,14 +47,15 @@ pid() {
 	p=$(cat "$run/qemu.pid" 2>/dev/null) && grep -qsF "$run/qemu.pid" "/proc/$p/cmdline" && echo "$p"
 }
 if [ -n "$stop" ]; then
-	p=$(pid) || exit 0
-	ssh -F "$run/ssh_config" board systemctl poweroff 2>/dev/null || true
-	for _ in $(seq 60); do
-		kill -0 "$p" 2>/dev/null || exit 0
-		sleep 1
-	done
-	echo "boot: $name did not switch itself off" >&2
-	kill "$p"
+	if p=$(pid); then
+		ssh -F "$run/ssh_config" board systemctl poweroff 2>/dev/null || true
+		for _ in $(seq 60); do
+			kill -0 "$p" 2>/dev/null || break
+			sleep 1
+		done
+		! kill "$p" 2>/dev/null || echo "boot: $name did not switch itself off" >&2
+	fi
+	rm -f "$run"/{disk.qcow2,initrd.img,kernel8.img} # the logs stay
 	exit
 fi
 
@@ -121,8 +122,9 @@ raspi3b)
 	;;
 *) usage ;;
 esac
+# A busy machine takes longer than the 90 seconds after which systemd gives a disk up.
 nice -n 10 qemu-system-aarch64 "${args[@]}" -accel tcg,thread=multi -kernel "$run/kernel8.img" -initrd "$run/initrd.img" \
-	-append "$(tr '\n' ' ' <"$run/cmdline.txt") console=$console systemd.show_status=error $append" -display none -pidfile "$run/qemu.pid" </dev/null >"$run/qemu.log" 2>&1 &
+	-append "$(tr '\n' ' ' <"$run/cmdline.txt") console=$console systemd.show_status=error systemd.default_device_timeout_sec=600 $append" -display none -pidfile "$run/qemu.pid" </dev/null >"$run/qemu.log" 2>&1 &
 qemu=$!
 until [ "$wait" = ssh ] && ssh -F "$run/ssh_config" board true 2>"$run/ssh.log"; do
 	if ! kill -0 "$qemu" 2>/dev/null; then

@@ -1,48 +1,12 @@
-# What daemon.sh runs on the board, as root. /root/files is what a package would install. Argument: all or kernels.
-# It prints PASS or FAIL for each check, with figures, and exits with 1 if one failed.
-set -uo pipefail
-failed=0
+# What daemon.sh runs on the board, as root, behind checks.sh. /root/files is what a package would install. Argument: all or kernels.
 url=http://127.0.0.1:11434
 service=bimambad.service
 dropins=/etc/systemd/system/$service.d
 
-# check NAME CONDITION...: the condition is a command; its output is not shown.
-check() {
-	local name=$1
-	shift
-	if "$@" >/tmp/check 2>&1; then
-		echo "PASS $name"
-	else
-		echo "FAIL $name"
-		sed 's/^/     /' /tmp/check | tail -n 5
-		failed=1
-	fi
-}
-# silent runs a command that has to succeed and to say nothing.
-silent() {
-	local out
-	out=$("$@" 2>&1) && [ -z "$out" ] || {
-		echo "$out"
-		return 1
-	}
-}
 # show is a property of the service.
 show() { systemctl show -P "$1" "${2:-$service}"; }
-is() { [ "$1" = "$2" ] || { echo "is $1, not $2" && false; }; }
-# less compares numbers with a fraction.
-less() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 <= b + 0) }' || { echo "$1 is more than $2" && false; }; }
 seconds() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(seconds)" 'BEGIN { printf "%.2f", b - a }'; }
-# eventually retries a command for some seconds.
-eventually() {
-	local i limit=$1
-	shift
-	for ((i = 0; i < limit * 5; i++)); do
-		"$@" && return
-		sleep 0.2
-	done
-	return 1
-}
 state_is() { is "$(show ActiveState)" "$1"; }
 restarted() { is "$(show NRestarts)" "$1" && state_is active; }
 log() { journalctl -q -o cat -u $service "$@"; }
@@ -232,7 +196,7 @@ systemctl daemon-reload
 
 # Sensors.
 mkdir -p $dropins
-cp /root/files/sensors.conf $dropins/
+cp /root/files$dropins/sensors.conf $dropins/
 systemctl daemon-reload
 check "with sensors, verify says nothing" silent systemd-analyze verify --man=no $service
 check "with sensors, exposure at most 2.5: $(exposure)" less "$(exposure)" 2.5

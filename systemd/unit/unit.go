@@ -25,9 +25,10 @@ const overhead = 32 << 20
 // Params are what the texts depend on. The zero value is a service without limits of memory but the Go heap's.
 type Params struct {
 	Exec         string // of the daemon; "" is /usr/bin/bimambad
-	Mapped       int64  // bytes of the blob: model.Footprint.File
+	Mapped       int64  // bytes of the blob that stay in memory: model.Footprint.Mapped()
 	Arena        int64  // bytes reserved for sessions and checkpoints: model.Footprint.Arena()
 	Heap         int64  // bytes for the Go heap, a soft limit; 0 is DefaultHeap
+	OneModel     bool   // the configuration limits memory: a reload opens no second model beside the first, and what stays in memory is locked there
 	NotifyReload bool   // Type=notify-reload, for which systemd has to be 253 or newer; `systemctl reload` then waits for the reload's end
 }
 
@@ -75,15 +76,21 @@ var texts embed.FS
 
 var templates = template.Must(template.New("").Option("missingkey=error").ParseFS(texts, "text/*"))
 
-func (p Params) render(name string) string {
+func (p Params) render(name string) string { return render(name, p.withDefaults()) }
+
+func (p Params) withDefaults() Params {
 	if p.Exec == "" {
 		p.Exec = "/usr/bin/bimambad"
 	}
 	if p.Heap == 0 {
 		p.Heap = DefaultHeap
 	}
+	return p
+}
+
+func render(name string, data any) string {
 	var b strings.Builder
-	if err := templates.ExecuteTemplate(&b, name, p); err != nil {
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
 		panic(fmt.Sprintf("unit: %s: %v", name, err)) // the texts are part of the program, and a test renders each
 	}
 	return b.String()
@@ -96,4 +103,10 @@ func (p Params) Limited() bool { return p.Mapped > 0 }
 func (p Params) MemoryMin() int64 { return p.Mapped + p.Arena + p.Heap/4 }
 
 // MemoryMax is what the service may take at all: two models, because a reload opens the new one while requests end on the old one.
-func (p Params) MemoryMax() int64 { return 2*(p.Mapped+p.Arena) + p.Heap + overhead }
+func (p Params) MemoryMax() int64 {
+	models := int64(2)
+	if p.OneModel {
+		models = 1
+	}
+	return models*(p.Mapped+p.Arena) + p.Heap + overhead
+}

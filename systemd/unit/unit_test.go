@@ -77,6 +77,21 @@ func TestService(t *testing.T) {
 	}
 }
 
+// TestOneModel: with a limit of memory there is room for one model, and the right to lock it.
+func TestOneModel(t *testing.T) {
+	p := defaultModel
+	p.OneModel = true
+	v := parse(t, "service", Service(p))
+	if got, want := strings.Join(v["Service.MemoryMax"], " "), strconv.FormatInt(p.Mapped+p.Arena+DefaultHeap+overhead, 10); got != want {
+		t.Errorf("MemoryMax=%s, want %s", got, want)
+	}
+	for _, v := range []map[string][]string{v, parse(t, "memory", Memory(p))} {
+		if got, want := strings.Join(v["Service.LimitMEMLOCK"], " "), strconv.FormatInt(p.Mapped, 10); got != want {
+			t.Errorf("LimitMEMLOCK=%s, want %s", got, want)
+		}
+	}
+}
+
 // TestMemory is the drop-in, which says what the service made for the same model says, and the slice, which protects no less.
 func TestMemory(t *testing.T) {
 	service, memory := parse(t, "service", Service(defaultModel)), parse(t, "memory", Memory(defaultModel))

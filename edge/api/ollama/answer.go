@@ -39,6 +39,8 @@ type metrics struct {
 	PromptEvalDuration    int64 `json:"prompt_eval_duration"`
 	EvalCount             int   `json:"eval_count"`
 	EvalDuration          int64 `json:"eval_duration"`
+
+	Energy *chat.Energy `json:"energy,omitempty"` // this server's own
 }
 
 type logProb struct {
@@ -194,6 +196,7 @@ func (o *output) last(r *chat.Reply) error {
 		PromptEvalCount: r.Usage.Prompt, PromptEvalCachedCount: r.Usage.Cached, CachedTokens: r.Usage.Cached,
 		PromptEvalDuration: r.Timing.Prefill.Nanoseconds(),
 		EvalCount:          r.Usage.Completion, EvalDuration: r.Timing.Decode.Nanoseconds(),
+		Energy: r.Energy,
 	}
 	if o.q.stream {
 		l.content(o.q.chats, "", nil)

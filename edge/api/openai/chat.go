@@ -203,7 +203,7 @@ func appendReply(b []byte, reply *chat.Reply, logprobs bool) []byte {
 		b = append(b, "null"...)
 	}
 	b = appendString(append(b, `,"finish_reason":`...), string(reply.Finish))
-	b = appendUsage(append(b, `}],`...), reply.Usage, reply.Timing)
+	b = appendUsage(append(b, `}],`...), reply.Usage, reply.Timing, reply.Energy)
 	return append(b, '}')
 }
 
@@ -275,7 +275,7 @@ func (a *api) streamChat(w http.ResponseWriter, r *http.Request, req *chat.Reque
 	chunk(func(b []byte) []byte { return b }, nil, reply.Finish)
 	if usage {
 		buf = append(buf, head[:len(head)-len(`{"index":0,"delta":{`)]...)
-		buf = append(appendUsage(append(buf, `],`...), reply.Usage, reply.Timing), "}\n\n"...)
+		buf = append(appendUsage(append(buf, `],`...), reply.Usage, reply.Timing, reply.Energy), "}\n\n"...)
 	}
 	return s.end(buf)
 }

@@ -155,7 +155,7 @@ func (a *api) completions(w http.ResponseWriter, r *http.Request) error {
 		}
 		out = choice.append(out)
 	}
-	out = appendUsage(append(out, `],`...), total.Usage, total.Timing)
+	out = appendUsage(append(out, `],`...), total.Usage, total.Timing, total.energy)
 	writeJSON(w, http.StatusOK, append(out, '}'))
 	return nil
 }
@@ -164,7 +164,9 @@ func (a *api) completions(w http.ResponseWriter, r *http.Request) error {
 type spent struct {
 	chat.Usage
 	chat.Timing
-	kept int // tokens with their probabilities
+	energy *chat.Energy
+	any    bool // there was a reply
+	kept   int  // tokens with their probabilities
 }
 
 // checkKept refuses what has more log probabilities than one answer takes.
@@ -183,6 +185,11 @@ func (s *spent) add(c *chat.Completion, r *chat.Reply) error {
 	s.Timing.Queued += r.Timing.Queued
 	s.Timing.Prefill += r.Timing.Prefill
 	s.Timing.Decode += r.Timing.Decode
+	if s.any {
+		s.energy = s.energy.Plus(r.Energy)
+	} else {
+		s.energy, s.any = r.Energy, true
+	}
 	s.kept += len(r.Prompt) + len(r.Tokens)
 	return checkKept(c, s.kept)
 }
@@ -285,7 +292,7 @@ func (a *api) streamCompletions(w http.ResponseWriter, r *http.Request, requests
 	}
 	if usage {
 		buf = append(buf, head...)
-		buf = append(appendUsage(append(buf, `],`...), total.Usage, total.Timing), "}\n\n"...)
+		buf = append(appendUsage(append(buf, `],`...), total.Usage, total.Timing, total.energy), "}\n\n"...)
 	}
 	return s.end(buf)
 }

@@ -8,7 +8,7 @@
 //
 // Fields that are not known are ignored. top_k, min_p and repetition_penalty are known, as on other local servers. n and best_of are 1. A completion
 // continues its prompt as it is, without a BOS token or a turn, up to 32 stop strings are allowed, and with echo a stream has one piece a prompt.
-// The object that has usage also has timings. A stream says nothing for 15 to 30 seconds at most: then comes a comment.
+// The object that has usage also has timings, and where the board has a sensor of power usage has energy ([chat.Energy]). A stream says nothing for 15 to 30 seconds at most: then comes a comment.
 //
 // # Errors
 //

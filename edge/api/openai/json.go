@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -165,12 +166,17 @@ func tokenText(t chat.Token) string {
 }
 
 // appendUsage appends the fields usage and timings. The latter has llama.cpp's server's names where it has them.
-func appendUsage(b []byte, u chat.Usage, t chat.Timing) []byte {
+func appendUsage(b []byte, u chat.Usage, t chat.Timing, e *chat.Energy) []byte {
 	b = strconv.AppendInt(append(b, `"usage":{"prompt_tokens":`...), int64(u.Prompt), 10)
 	b = strconv.AppendInt(append(b, `,"completion_tokens":`...), int64(u.Completion), 10)
 	b = strconv.AppendInt(append(b, `,"total_tokens":`...), int64(u.Prompt+u.Completion), 10)
 	b = strconv.AppendInt(append(b, `,"prompt_tokens_details":{"cached_tokens":`...), int64(u.Cached), 10)
-	b = appendMillis(append(b, `}},"timings":{"queued_ms":`...), t.Queued)
+	b = append(b, '}')
+	if e != nil {
+		text, _ := json.Marshal(e) // numbers that are finite, and strings
+		b = append(append(b, `,"energy":`...), text...)
+	}
+	b = appendMillis(append(b, `},"timings":{"queued_ms":`...), t.Queued)
 	b = appendMillis(append(b, `,"prefill_ms":`...), t.Prefill)
 	b = appendMillis(append(b, `,"decode_ms":`...), t.Decode)
 	b = appendRate(append(b, `,"prompt_per_second":`...), u.Prompt-u.Cached, t.Prefill)

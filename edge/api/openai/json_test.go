@@ -58,10 +58,35 @@ func TestTokenText(t *testing.T) {
 
 // Rates are numbers where no time was measured, too.
 func TestAppendUsage(t *testing.T) {
-	got := string(append(appendUsage([]byte("{"), chat.Usage{Prompt: 3, Cached: 3, Completion: 1}, chat.Timing{}), '}'))
+	got := string(append(appendUsage([]byte("{"), chat.Usage{Prompt: 3, Cached: 3, Completion: 1}, chat.Timing{}, nil), '}'))
 	want := `{"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,"prompt_tokens_details":{"cached_tokens":3}},` +
 		`"timings":{"queued_ms":0.000,"prefill_ms":0.000,"decode_ms":0.000,"prompt_per_second":0,"predicted_per_second":0}}`
 	if got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Energy is in usage: its joules, or why there are none.
+func TestAppendEnergy(t *testing.T) {
+	known := &chat.Energy{Joules: chat.Round(3.00004), AboveIdle: chat.Round(1.25), Uncertainty: chat.Round(0.15), Samples: 12, Sensor: `a "b"`}
+	for _, tt := range []struct {
+		e    *chat.Energy
+		want string
+	}{
+		{known, `{"joules":3,"above_idle_joules":1.25,"uncertainty":0.15,"samples":12,"sensor":"a \"b\""}`},
+		{
+			&chat.Energy{Samples: 2, Sensor: "rapl", Reason: "too short: 2 samples"},
+			`{"joules":null,"above_idle_joules":null,"uncertainty":null,"samples":2,"sensor":"rapl","reason":"too short: 2 samples"}`,
+		},
+		{known.Plus(&chat.Energy{Reason: "no", Samples: 1}), `{"joules":null,"above_idle_joules":null,"uncertainty":null,"samples":13,"sensor":"a \"b\"","reason":"no"}`},
+		{known.Plus(known), `{"joules":6,"above_idle_joules":2.5,"uncertainty":0.3,"samples":24,"sensor":"a \"b\""}`},
+	} {
+		got := string(append(appendUsage([]byte("{"), chat.Usage{}, chat.Timing{}, tt.e), '}'))
+		if !json.Valid([]byte(got)) || !strings.Contains(got, `{"cached_tokens":0},"energy":`+tt.want+`},"timings":`) {
+			t.Errorf("got %s", got)
+		}
+	}
+	if known.Plus(nil) != nil {
+		t.Error("without a sensor there is energy")
 	}
 }

@@ -20,6 +20,13 @@ const (
 	AuthNever  = "never"
 )
 
+// Values of [Config.MDNS].
+const (
+	MDNSAuto = "auto" // if other machines reach an address
+	MDNSOn   = "on"   // at any TCP address
+	MDNSOff  = "off"
+)
+
 // Values of [Config.LogFormat].
 const (
 	LogText = "text"
@@ -32,6 +39,9 @@ const (
 	SandboxOff     = "off"     // nothing
 	SandboxRequire = "require" // or the daemon does not start
 )
+
+// SensorOff is the [Config.Sensor] that reads none.
+const SensorOff = "off"
 
 const (
 	defaultModel = "/usr/share/bimamba/default.bimamba"
@@ -50,16 +60,20 @@ type Config struct {
 	File string // the configuration file, "" if none was read
 
 	Model       string // the blob to serve
+	VerifyKey   []Key  // public keys or their files, one of which has to have signed the blob; none is no check
 	Persona     []Persona
 	Sessions    int             // sequences at a time
 	Checkpoints int             // prefix states that are kept
 	Threads     int             // workers; 0 is as many as are of use
+	Tuning      string          // a file of package tuning; a default that is missing is none
 	Precision   model.Precision // arithmetic of the matrices
 	State       model.State     // type of recurrent states
-	Batch       int             // tokens that share a pass over the weights; 0 is [model.DefaultBatch]
+	Batch       int             // tokens that share a pass over the weights; 0 is [model.DefaultBatch], or fewer with Memory
+	Memory      Bytes           // that the process may take; 0 is all that the model is
 
 	Listen        []Address // addresses to open; sockets that systemd passes come instead of them
 	Auth          string    // who has to show the token: AuthAuto, AuthAlways or AuthNever
+	MDNS          string    // MDNSAuto, MDNSOn or MDNSOff
 	TokenFile     string    // "" only where nobody needs a token
 	CORSOrigin    []string  // origins of foreign pages that may call, "*" any
 	TLSCert       string    // with TLSKey: PEM files
@@ -84,6 +98,12 @@ type Config struct {
 
 	IdleExit     time.Duration // 0 is never
 	DrainTimeout time.Duration // for requests in flight when the daemon stops
+
+	Sensor        string  // of power: [sensor.Auto], SensorOff, a name of sensor.Find's, or an INA chip
+	Calibration   string  // a file of a sensor.Calibration, "" for none
+	MaxWatts      float64 // 0 is no limit, of each
+	MaxTemp       float64 // °C
+	MaxTokensPerS float64 // of answers
 
 	Metrics   bool
 	Page      bool
@@ -216,6 +236,17 @@ func (c *Config) Validate() error {
 	}
 	if c.TLSSelfSigned && c.StateDir == "" {
 		fail("tls_self_signed", "needs state_dir to keep the certificate in")
+	}
+	if c.Sensor == SensorOff {
+		if c.MaxWatts > 0 {
+			fail("max_watts", "needs a sensor of power, and sensor is off")
+		}
+		if c.MaxTemp > 0 {
+			fail("max_temp", "needs a sensor of temperature, and sensor is off")
+		}
+		if c.Calibration != "" {
+			fail("calibration", "is for a sensor of power, and sensor is off")
+		}
 	}
 	if len(c.Listen) == 0 {
 		fail("listen", "there has to be an address to listen on")

@@ -36,10 +36,11 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Model: "/usr/share/bimamba/default.bimamba", Sessions: 2, Checkpoints: 8, Precision: model.LUT16, State: model.StateF16,
-		Listen: []Address{{"tcp", "127.0.0.1:11434"}}, Auth: AuthAuto,
+		Listen: []Address{{"tcp", "127.0.0.1:11434"}}, Auth: AuthAuto, MDNS: MDNSAuto,
 		MaxTokens: 512, MaxTokensLimit: 4096, MaxPrompt: 65536, Queue: 32, RequestTimeout: 5 * time.Minute,
 		MaxBody: 1e6, MaxHeader: 16384, MaxConnections: 512, ReadTimeout: 10 * time.Second,
 		StateMaxBytes: 256e6, StateMaxFiles: 64, DrainTimeout: 4 * time.Second,
+		Tuning: "/etc/bimamba/tuning.json", Sensor: "auto",
 		Metrics: true, Page: true, LogLevel: slog.LevelInfo, LogFormat: LogText, Sandbox: SandboxAuto,
 		lookup: etc, origins: map[string]origin{},
 	}
@@ -168,6 +169,10 @@ func TestErrors(t *testing.T) {
 		{"persona twice", []string{"--persona", "a=x", "--persona", "a=y"}, nil, "", []string{"--persona a=x,a=y: there are two of the name a"}},
 		{"persona's name", []string{"--persona", "A=x"}, nil, "", []string{`--persona A=x: name "A" is not 1 to 64 of a-z`}},
 		{"persona's file", []string{"--persona", "ok=f", "--persona", "a"}, nil, "", []string{`--persona ok=f,a: "a": is not NAME=FILE`}},
+		{"limits without a sensor", []string{"--sensor=off", "--max-watts=5", "--calibration=c"}, []string{"BIMAMBAD_MAX_TEMP=70"}, "", []string{
+			"--max-watts 5: needs a sensor of power", "BIMAMBAD_MAX_TEMP=70: needs a sensor of temperature", "--calibration c: is for a sensor of power"}},
+		{"watts", nil, nil, "max_watts = 0.01", []string{etc + ":1:1: max_watts = 0.01: is not within 0.1 and 10000, and not off"}},
+		{"temperature", []string{"--max-temp", "inf"}, nil, "", []string{"--max-temp +Inf: is not within 20 and 150, and not off"}},
 		{"origin", []string{"--cors-origin", "http://h/path"}, nil, "", []string{"--cors-origin http://h/path: is no origin"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -66,6 +66,8 @@ Other:
 Files:
   /etc/bimamba/bimambad.toml
         The configuration.
+  /etc/bimamba/tuning.json
+        What doctor --tune measured of this board.
   /usr/share/bimamba/default.bimamba
         The default model.
   /var/lib/bimamba

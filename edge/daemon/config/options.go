@@ -1,6 +1,11 @@
 package config
 
-import "math"
+import (
+	"math"
+
+	"bimamba/boards/sensor"
+	"bimamba/boards/tuning"
+)
 
 // option is one line of the table. Flags, environment, TOML keys, help and the sample file are made of it.
 type option struct {
@@ -36,6 +41,10 @@ var options = []option{
 		help: "The blob to serve. A reload opens it again: requests in flight end on the old one.",
 	},
 	{
+		name: "verify_key", group: "Model", arg: "KEY", live: true, field: func(c *Config) any { return &c.VerifyKey },
+		help: "A public key of minisign's, or its file; may be given several times. Only a blob whose head one of them has signed (FILE.minisig, which `bimamba sign` makes) is served.",
+	},
+	{
 		name: "persona", group: "Model", arg: "NAME=FILE", live: true, field: func(c *Config) any { return &c.Persona },
 		help: "Serve a state that `bimamba bake` made as a model of its own, NAME. It is bound to the blob that it was made with.",
 	},
@@ -52,6 +61,11 @@ var options = []option{
 		help: "Threads that compute. auto: the fast cores.",
 	},
 	{
+		name: "tuning", group: "Model", arg: "FILE", def: tuning.Path, live: true, field: func(c *Config) any { return &c.Tuning },
+		help: "What `bimamba doctor --tune` measured of this board: threads to decode with, where threads is auto, and how far ahead memory is read. It may be missing " +
+			"unless it is named; that of another board or of other kernels is left alone, and the log says so.",
+	},
+	{
 		name: "precision", group: "Model", arg: "NAME", def: "lut16", live: true, field: func(c *Config) any { return &c.Precision },
 		help: "Arithmetic of the 1-bit matrices: exact (float32), lut16 (relative error about 1e-4) or fast (about 1e-2).",
 	},
@@ -62,6 +76,10 @@ var options = []option{
 	{
 		name: "batch", group: "Model", arg: "TOKENS", def: "auto", min: 1, max: 1024, zero: "auto", live: true, field: func(c *Config) any { return &c.Batch },
 		help: "How many tokens of prompts and of several sessions share a pass over the weights.",
+	},
+	{
+		name: "memory", group: "Model", arg: "SIZE", def: "all", min: 16 << 20, max: 1 << 50, zero: "all", field: func(c *Config) any { return &c.Memory },
+		help: "The most memory that the daemon may take, model, states, requests and program together. Layers of the model that do not fit are read from storage for every token, as fast as that is.",
 	},
 
 	{
@@ -76,6 +94,10 @@ var options = []option{
 	{
 		name: "token_file", group: "Network", arg: "FILE", field: func(c *Config) any { return &c.TokenFile },
 		help: "Where the token is. The daemon makes it, of mode 0600, if it is missing and needed. Default: token in state_dir.",
+	},
+	{
+		name: "mdns", group: "Network", arg: "WHEN", def: MDNSAuto, choices: []string{MDNSAuto, MDNSOn, MDNSOff}, field: func(c *Config) any { return &c.MDNS },
+		help: "Say on the local network what is here and at which port (multicast DNS, _bimamba._tcp), for `bimamba boards`: auto, if other machines reach an address; on, at any TCP address; off.",
 	},
 	{
 		name: "cors_origin", group: "Network", arg: "ORIGIN", live: true, field: func(c *Config) any { return &c.CORSOrigin },
@@ -163,6 +185,29 @@ var options = []option{
 	},
 
 	{
+		name: "sensor", group: "Power", arg: "NAME", def: sensor.Auto, field: func(c *Config) any { return &c.Sensor },
+		help: "The sensor of power: auto, the first that `bimamba doctor` finds; one of its names; a chip at I2C, as ina219:1:0x40:0.1 (bus, address, ohms of the shunt); or off, which reads " +
+			"no temperature either. Answers then say how many joules they took.",
+	},
+	{
+		name: "calibration", group: "Power", arg: "FILE", field: func(c *Config) any { return &c.Calibration },
+		help: "The line that `bimamba calibrate --wall` fitted: watts and joules are then those at the wall.",
+	},
+	{
+		name: "max_watts", group: "Power", arg: "WATTS", def: "off", min: 0.1, max: 10000, zero: "off", live: true, field: func(c *Config) any { return &c.MaxWatts },
+		help: "Hold the sensor's mean power at this, by pauses between passes over the weights and fewer threads. Requests get slower and never stop.",
+	},
+	{
+		name: "max_temp", group: "Power", arg: "CELSIUS", def: "off", min: 20, max: 150, zero: "off", live: true, field: func(c *Config) any { return &c.MaxTemp },
+		help: "Hold the board's temperature below this in the same way, which begins 5 °C before it.",
+	},
+	{
+		name: "max_tokens_per_s", group: "Power", arg: "NUMBER", def: "off", min: 0.01, max: 1e6, zero: "off", live: true,
+		field: func(c *Config) any { return &c.MaxTokensPerS },
+		help:  "The most tokens of answers a second, all requests together. Prompts are not held up.",
+	},
+
+	{
 		name: "metrics", group: "Surface", def: "true", live: true, field: func(c *Config) any { return &c.Metrics },
 		help: "Serve /metrics.",
 	},
@@ -200,7 +245,7 @@ func find(name string) *option {
 // isList says whether the option may be given several times.
 func (o *option) isList() bool {
 	switch o.field(new(Config)).(type) {
-	case *[]Address, *[]Persona, *[]string:
+	case *[]Address, *[]Persona, *[]string, *[]Key:
 		return true
 	}
 	return false

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"bimamba/memmap/sign"
 )
 
 // originKind is where values come from, in rising precedence.
@@ -108,14 +110,14 @@ func (c *Config) Diff(next *Config) (changed, needsRestart []string) {
 	return changed, needsRestart
 }
 
-// Keep is next with the values of c where a change needs a restart: what holds after a reload.
-func (c *Config) Keep(next *Config) *Config {
+// Keep is next with the values of c where a change needs a restart, and of other options by their names: what holds after a reload.
+func (c *Config) Keep(next *Config, others ...string) *Config {
 	kept := *next
 	kept.origins = map[string]origin{}
 	for i := range options {
 		o := &options[i]
 		kept.origins[o.name] = next.origins[o.name]
-		if o.live || o.name == "config" {
+		if o.live && !slices.Contains(others, o.name) || o.name == "config" {
 			continue
 		}
 		kept.origins[o.name] = c.origins[o.name]
@@ -126,10 +128,15 @@ func (c *Config) Keep(next *Config) *Config {
 	return &kept
 }
 
-// ReadDirs are the directories of the files that the daemon reads, now and at a reload: of the model, the personas, the configuration file and the certificate,
+// ReadDirs are the directories of the files that the daemon reads, now and at a reload: of the model, its tuning, the personas, the configuration file and the certificate,
 // and of those that they are symbolic links to.
 func (c *Config) ReadDirs() []string {
-	files := []string{c.Model, c.lookup, c.TLSCert, c.TLSKey}
+	files := []string{c.Model, c.Tuning, c.lookup, c.TLSCert, c.TLSKey}
+	for _, k := range c.VerifyKey {
+		if _, err := sign.ParsePublicKey(string(k)); err != nil {
+			files = append(files, string(k))
+		}
+	}
 	for _, p := range c.Persona {
 		files = append(files, p.File)
 	}

@@ -113,7 +113,7 @@ func (o *option) tomlTexts(v any) ([]string, error) {
 		case string:
 			return []string{n}, nil
 		}
-	case *[]Address, *[]Persona, *[]string:
+	case *[]Address, *[]Persona, *[]string, *[]Key:
 		if list, ok := v.([]any); ok {
 			texts := make([]string, len(list))
 			for i, e := range list {
@@ -166,7 +166,7 @@ func (o *option) tomlExample() string {
 func (o *option) tomlLine(c *Config) string {
 	texts := o.texts(c)
 	switch o.field(c).(type) {
-	case *[]Address, *[]Persona, *[]string:
+	case *[]Address, *[]Persona, *[]string, *[]Key:
 		for i := range texts {
 			texts[i] = quoteTOML(texts[i])
 		}

@@ -88,6 +88,19 @@ func parsePersona(s string) (Persona, error) {
 
 func (p Persona) String() string { return p.Name + "=" + p.File }
 
+// Key is a public key of minisign's, or the name of its file.
+type Key string
+
+func (k Key) String() string { return string(k) }
+
+// parseKey takes what can be either; a file is read when it is needed.
+func parseKey(s string) (Key, error) {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", errors.New("is no public key and no file of one")
+	}
+	return Key(s), nil
+}
+
 // Bytes is a size. Its text is a whole number with a unit: B, KB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024).
 type Bytes int64
 

@@ -21,6 +21,8 @@ func (o *option) set(c *Config, values []string) error {
 		return setList(p, values, parsePersona)
 	case *[]string:
 		return setList(p, values, parseOrigin)
+	case *[]Key:
+		return setList(p, values, parseKey)
 	default:
 		return o.setOne(p, values[0])
 	}
@@ -97,6 +99,8 @@ func (o *option) texts(c *Config) []string {
 		return list(*p, Persona.String)
 	case *[]string:
 		return *p
+	case *[]Key:
+		return list(*p, Key.String)
 	case *string:
 		return []string{*p}
 	case *int:
@@ -116,6 +120,11 @@ func (o *option) texts(c *Config) []string {
 			return []string{o.zero}
 		}
 		return []string{duration(*p)}
+	case *Bytes:
+		if *p == 0 && o.zero != "" {
+			return []string{o.zero}
+		}
+		return []string{p.String()}
 	case *slog.Level:
 		return []string{strings.ToLower(p.String())}
 	case fmt.Stringer:

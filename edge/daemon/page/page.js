@@ -102,7 +102,7 @@ function fact(name, value) {
 function set(el, text) { if (el.textContent !== text) el.textContent = text; }
 
 function showStatus(s) {
-  const { model: m, memory, sessions: n, tokens: t, tokens_per_s: speed, energy } = s;
+  const { model: m, memory, sessions: n, tokens: t, tokens_per_s: speed, energy, governor: g } = s;
   set($('decode'), rate(speed?.decode));
   set($('prefill'), rate(speed?.prefill));
   set($('brief'), speed?.decode != null ? rate(speed.decode) + ' tokens/s' : memory ? bytes(memory.rss) : '');
@@ -112,10 +112,12 @@ function showStatus(s) {
     fact('Weights', [typeof m.parameters === 'number' ? count(m.parameters) : m.parameters, m.quantization, m.size && bytes(m.size)].filter(Boolean).join(', '));
   }
   if (energy) {
-    fact('Power', energy.watts == null ? '' : digits(energy.watts, 2) + ' W');
+    fact('Power', energy.watts == null ? '' : digits(energy.watts, 2) + ' W' + (energy.idle_watts == null ? '' : `, ${digits(energy.idle_watts, 2)} W at idle`));
     fact('Energy', [energy.j_per_token != null && digits(energy.j_per_token, 3) + ' J/token', energy.joules != null && digits(energy.joules, 0) + ' J in all'].filter(Boolean).join(', '));
     fact('Sensor', energy.sensor);
-  } else for (const name of ['Power', 'Energy', 'Sensor']) if (rows.has(name)) fact(name, '');
+    fact('Temperature', [energy.celsius != null && digits(energy.celsius, 0) + ' °C', ...energy.throttled?.now ?? []].filter(Boolean).join(', '));
+  } else for (const name of ['Power', 'Energy', 'Sensor', 'Temperature']) if (rows.has(name)) fact(name, '');
+  if (g || rows.has('Held back')) fact('Held back', g?.limiting.length ? `${digits(100 * g.pause_ratio, 0)} % by ${g.limiting.join(', ')}` : '');
   if (memory) {
     fact('Resident', bytes(memory.rss));
     fact('Mapped', bytes(memory.mapped));

@@ -86,6 +86,21 @@ var probes = map[string]func(arg string) error{
 	},
 }
 
+// before are the files that a child opened before it was restricted, by path: those of the probes again and ioctl.
+var before = map[string]*os.File{}
+
+func init() {
+	probes["again"] = func(path string) error { // as package sensor reads
+		b := make([]byte, 1)
+		_, err := before[path].ReadAt(b, 0)
+		return err
+	}
+	probes["ioctl"] = func(path string) error {
+		_, err := unix.IoctlGetInt(int(before[path].Fd()), unix.RNDGETENTCNT)
+		return err
+	}
+}
+
 // usesCgo says whether this program is linked with cgo.
 var usesCgo = func() bool {
 	_, _, e := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0)
@@ -118,6 +133,15 @@ func TestMain(m *testing.M) {
 	}
 	for range 4 { // threads of the kernel that exist before
 		go func() { syscall.Read(block[0], make([]byte, 1)) }()
+	}
+	for _, p := range tries {
+		if p[0] == "again" || p[0] == "ioctl" {
+			f, err := os.Open(p[1])
+			if err != nil {
+				panic(err)
+			}
+			before[p[1]] = f
+		}
 	}
 	var res result
 	report, err := Restrict(rules)
@@ -192,6 +216,21 @@ func needLandlock(t *testing.T, res result) {
 	t.Helper()
 	if res.Report.ABI == 0 {
 		t.Skip(res.Report)
+	}
+}
+
+// Sensors' files and devices that are open can still be read, and not be opened again.
+func TestOpenBefore(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "power1_input")
+	if err := os.WriteFile(file, []byte("1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const device = "/dev/urandom"
+	res := child(t, Rules{}, [2]string{"again", file}, [2]string{"read", file}, [2]string{"ioctl", device}, [2]string{"read", device})
+	needLandlock(t, res)
+	if want := []string{"", "refused", "", "refused"}; res.Error != "" || !slices.Equal(res.Probes, want) {
+		t.Errorf("%q, %q; want %q", res.Error, res.Probes, want)
 	}
 }
 

@@ -91,7 +91,8 @@ export async function start({ kind = 'instruct', token = '', energy = false, pac
     memory: { mapped: size, arena: 34_100_000, heap: 4_200_000, rss: size + 11_300_000 },
     sessions: { total: 2, active: 0, waiting: 0, checkpoints: 8, in_use: 3 }, tokens,
     tokens_per_s: tokens.sampled ? { prefill: 812.3, decode: 118.4 } : { prefill: null, decode: null },
-    energy: energy ? { watts: 4.317, joules: 1234.5, j_per_token: 0.0365, sensor: 'pmic' } : null,
+    energy: energy ? { watts: 4.317, idle_watts: 2.9, joules: 1234.5, j_per_token: 0.0365, sensor: 'pmic', celsius: 61.4, throttled: { now: ['under voltage'], ever: [] } } : null,
+    governor: energy ? { max_watts: 4.5, max_temp: 0, max_tokens_per_s: 0, limiting: ['watts'], pause_ratio: 0.416, threads: 2 } : null,
     tasks: kind === 'intent' ? ['home', 'assist', 'topics'] : [], personas: kind === 'instruct' ? ['pirate'] : [],
   });
 

@@ -146,6 +146,7 @@ for (const size of Object.keys(sizes)) {
       if (fake) {
         const now = await facts();
         assert.match(now.Energy, /^0.037 J\/token, 1,235 J in all$/);
+        assert.deepEqual([now.Power, now.Temperature, now['Held back']], ['4.32 W, 2.9 W at idle', '61 °C, under voltage', '42 % by watts']);
         assert.equal(now['States kept'], '3 of 10');
       }
     }, { size }));

@@ -1,0 +1,135 @@
+package slot
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Status is what is on the board. Its JSON form keeps its names; fields may be added.
+type Status struct {
+	Protocol  int             `json:"protocol"`  // that Receive speaks
+	Program   string          `json:"program"`   // version of the program that answers
+	Current   string          `json:"current"`   // "": what a package installed, or nothing
+	Previous  string          `json:"previous"`  // what a rollback leads to; "": nothing that was deployed
+	Confirmed []string        `json:"confirmed"` // the latest last
+	Trial     *Trial          `json:"trial"`     // null: none
+	Left      float64         `json:"left_s"`    // until the trial ends by itself
+	Busy      string          `json:"busy"`      // who deploys now
+	Free      int64           `json:"free_bytes"`
+	Versions  []VersionStatus `json:"versions"`
+	Last      string          `json:"last"` // line of the log
+	Base      *Manifest       `json:"base"` // what a deployment takes over that does not bring it: the current version, or the package's files; null: nothing
+}
+
+// VersionStatus is a version on the board.
+type VersionStatus struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
+	Whole bool   `json:"whole"` // false: on its way
+	Size  int64  `json:"bytes"` // of its files, which it may share with others
+	Error string `json:"error,omitempty"`
+}
+
+// Status reads the store.
+func (s *Store) Status(program string) (*Status, error) {
+	st, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	previous, err := s.Previous()
+	if err != nil {
+		return nil, err
+	}
+	out := &Status{
+		Protocol: Protocol, Program: program, Current: s.current(), Previous: previous, Confirmed: append([]string{}, st.Confirmed...), Trial: st.Trial,
+		Versions: []VersionStatus{}, Last: s.Last(),
+	}
+	if t := st.Trial; t != nil {
+		boot, up, err := s.now()
+		if err != nil {
+			return nil, err
+		}
+		if left, same := t.left(boot, up); same {
+			out.Left = max(0, left.Round(time.Second).Seconds())
+		}
+	}
+	if _, err := os.Stat(s.disk.path("lock")); err == nil {
+		if unlock, err := s.disk.flock("lock", "", false); err == nil {
+			unlock()
+		} else if b, err := readLimited(s.disk.path("lock"), 2*maxText); err == nil {
+			out.Busy = strings.TrimSpace(string(b))
+		}
+	}
+	if out.Free, err = s.disk.free(); err != nil {
+		return nil, err
+	}
+	for _, id := range s.versions() {
+		v := VersionStatus{ID: id}
+		m, err := s.manifest(id)
+		if err == nil {
+			v.Label, v.Whole, v.Size = m.Label, true, m.Size()
+		} else if b, oerr := readLimited(s.disk.path(filepath.Join("versions", id, offerFile)), maxManifest); oerr == nil {
+			if m, err := ParseManifest(b); err == nil {
+				v.Label, v.Size = m.Label, m.Size()
+			}
+		} else {
+			v.Error = err.Error()
+		}
+		if id == out.Current && m != nil {
+			out.Base = m
+		}
+		out.Versions = append(out.Versions, v)
+	}
+	if out.Current == "" {
+		if files := s.packaged(); len(files) > 0 {
+			out.Base = &Manifest{Version: 1, Label: "package", Files: files}
+		}
+	}
+	return out, nil
+}
+
+// packagedFiles is where a package puts what a version has, by a version's names for it, and their order is that of manifests.
+var packagedFiles = map[string]string{CLI: "/usr/bin/bimamba", Daemon: "/usr/bin/bimambad", Model: "/usr/share/bimamba/default.bimamba"}
+
+// packaged describes the files that a package installed.
+func (s *Store) packaged() (files []File) {
+	for _, name := range []string{CLI, Daemon, Model} {
+		if f := describe(name, filepath.Join(s.root, packagedFiles[name])); f != nil {
+			files = append(files, *f)
+		}
+	}
+	return files
+}
+
+// describe describes a file, nil if there is none.
+func describe(name, path string) *File {
+	h, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer h.Close()
+	st, err := h.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return nil
+	}
+	f, err := NewFile(name, name != Model, h, st.Size(), nil)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// Path is where the current version's file of a name lies.
+func (s *Store) Path(name string) string { return filepath.Join(s.disk.path(current), name) }
+
+// Current is the manifest of the current version and its ID; nil and "" if none is.
+func (s *Store) Current() (*Manifest, string, error) {
+	id := s.current()
+	if id == "" {
+		return nil, "", nil
+	}
+	m, err := s.manifest(id)
+	return m, id, err
+}

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"bimamba/edge/daemon/config"
+	"bimamba/edge/mdns"
+)
+
+// ServiceType is what daemons announce themselves as.
+const ServiceType = "_bimamba._tcp"
+
+// announced is the port that a configuration announces, 0 for none: the first TCP address that other machines reach or, if it always does, any.
+func (d *daemon) announced(c *config.Config) (port int, encrypted bool) {
+	if c.MDNS == config.MDNSOff {
+		return 0, false
+	}
+	for _, l := range d.listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok && (l.from == fromNetwork || c.MDNS == config.MDNSOn) {
+			return a.Port, l.tls != nil
+		}
+	}
+	return 0, false
+}
+
+// announce says on the local network what is served, until ctx is done.
+func (d *daemon) announce(ctx context.Context) {
+	port, encrypted := d.announced(d.config())
+	if port == 0 {
+		return
+	}
+	host := hostLabel()
+	s, done := d.models.use()
+	text := []string{"model=" + s.local.Models()[0].Name, "version=" + Version}
+	done()
+	if encrypted {
+		text = append(text, "tls=1")
+	}
+	failed := func(err error) { d.log.Warn("mdns", "error", err.Error()) }
+	service := mdns.Service{Instance: instance(host), Type: ServiceType, Port: uint16(port), Text: text}
+	if err := mdns.Announce(ctx, host, []mdns.Service{service}, failed); err != nil {
+		failed(err)
+	}
+}
+
+// instance is the service's name for people, short enough for a label.
+func instance(host string) string {
+	name := "Bi-Mamba on " + host
+	for len(name) > 63 {
+		_, n := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-n]
+	}
+	return name
+}
+
+// hostLabel is the first label of this machine's name.
+func hostLabel() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = ""
+	}
+	name, _, _ = strings.Cut(name, ".")
+	name = strings.Map(func(r rune) rune {
+		if r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, name)
+	if len(name) > 63 {
+		name = name[:63]
+	}
+	if strings.Trim(name, "-") == "" {
+		return "bimamba"
+	}
+	return name
+}
