@@ -44,7 +44,7 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, w io.Writer) error {
 	}
 }
 
-func (s *Store) receive(ctx context.Context, r io.Reader, w io.Writer) error {
+func (s *Store) receive(ctx context.Context, r *idleReader, w io.Writer) error {
 	unlock, id, err := s.take(ctx, r, w)
 	if unlock != nil {
 		defer unlock()
@@ -53,7 +53,7 @@ func (s *Store) receive(ctx context.Context, r io.Reader, w io.Writer) error {
 		err = writeJSON(w, kindDone, done{id})
 	}
 	if err != nil {
-		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // then the deployer has gone, and has nothing to learn
+		if !r.ended { // else the deployer has gone, and has nothing to learn
 			writeFrame(w, kindFail, []byte(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		}
 		return err
@@ -547,12 +547,13 @@ func throttled(w io.Writer) func(what string, done, total int64) {
 
 // idleReader calls fn if nothing comes for idleTime.
 type idleReader struct {
-	r io.Reader
-	t *time.Timer
+	r     io.Reader
+	t     *time.Timer
+	ended bool // nothing more will come, for whatever reason
 }
 
 func newIdleReader(r io.Reader, fn func()) *idleReader {
-	i := &idleReader{r, time.AfterFunc(idleTime, fn)}
+	i := &idleReader{r: r, t: time.AfterFunc(idleTime, fn)}
 	i.stop()
 	return i
 }
@@ -560,7 +561,9 @@ func newIdleReader(r io.Reader, fn func()) *idleReader {
 func (i *idleReader) Read(p []byte) (int, error) {
 	i.t.Reset(idleTime) // while something is waited for, and not while a disk is
 	defer i.stop()
-	return i.r.Read(p)
+	n, err := i.r.Read(p)
+	i.ended = err != nil
+	return n, err
 }
 
 func (i *idleReader) stop() { i.t.Stop() }

@@ -27,7 +27,7 @@ func (e RemoteError) Error() string { return string(e) }
 type SendOptions struct {
 	Who      string                                 // is named to those who find the board busy
 	Open     func(name string) (io.ReaderAt, error) // a file of the manifest
-	Progress func(Progress)                         // may be nil; What "sending" is this side's
+	Progress func(Progress)                         // may be nil; What "sending" is this side's; called by one goroutine at a time
 }
 
 // Session holds the board's lock, so that nobody else deploys, until it is closed.
@@ -52,8 +52,14 @@ func Send(ctx context.Context, r io.Reader, w io.WriteCloser, m *Manifest, opt S
 }
 
 func send(ctx context.Context, r io.Reader, w io.WriteCloser, m *Manifest, opt SendOptions) (*Session, error) {
-	if opt.Progress == nil {
-		opt.Progress = func(Progress) {}
+	tell := opt.Progress
+	var telling sync.Mutex // both directions have progress
+	opt.Progress = func(p Progress) {
+		telling.Lock()
+		defer telling.Unlock()
+		if tell != nil {
+			tell(p)
+		}
 	}
 	br := bufio.NewReader(r)
 	line, err := br.ReadSlice('\n')
