@@ -113,7 +113,7 @@ func verityCall(name string, request uintptr, arg unsafe.Pointer) error {
 	switch e {
 	case 0:
 		return nil
-	case unix.ENODATA, unix.ENOTTY, unix.EOPNOTSUPP:
+	case unix.ENODATA, unix.ENOTTY, unix.EOPNOTSUPP, unix.ENOSYS:
 		return fmt.Errorf("%s: %w: %w", name, ErrNoVerity, e)
 	}
 	return fmt.Errorf("%s: fs-verity: %w", name, e)
