@@ -114,7 +114,7 @@ func (b *Board) bring(ctx context.Context, cli string) (*slot.Status, error) {
 		if cli == "" {
 			return fmt.Errorf("%s: no bimamba is there that takes deployments: give --cli and --daemon, static programs for %s", b.host, b.machine)
 		}
-		if err := ssh.CheckProgram(cli, b.machine); err != nil {
+		if err := ssh.CheckProgram(cli, cli, b.machine); err != nil {
 			return err
 		}
 		f, err := os.Open(cli)

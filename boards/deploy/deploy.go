@@ -71,7 +71,7 @@ func (b *Bundle) To(ctx context.Context, host *ssh.Host, how How) (*Result, erro
 	}
 	for _, path := range []string{b.opt.Daemon, b.opt.CLI} {
 		if path != "" {
-			if err := ssh.CheckProgram(path, board.machine); err != nil {
+			if err := ssh.CheckProgram(path, path, board.machine); err != nil {
 				return r, err
 			}
 		}

@@ -72,35 +72,31 @@ func New(b Board, m *memmap.Manifest, opt Options) (*Plan, error) {
 		Resident: parts.Total(), Mapped: f.Mapped(), Streamed: f.Streamed, Available: b.Memory.Available(), Parts: parts, Memory: b.Memory,
 		Basis: "computed from the model's shape; heap and program measured on x86-64; memory measured on the board unless its source says otherwise",
 	}
-	p.Fits = p.Resident <= p.Available
-	if f.Streamed > 0 {
-		p.Storage = b.storageRate(opt.Storage)
-	}
-	p.Decode, p.Prefill = rates(&b, m, &f, &o, opt.Tuned, p.Storage)
-	if o.Memory > 0 && f.Within(o.Memory) != nil {
-		p.Fits, p.Decode, p.Prefill, p.Storage = false, nil, nil, nil
-		near, err := nearest(p.Available, m, o)
-		if err != nil {
-			return nil, err
+	short := o.Memory > 0 && f.Within(o.Memory) != nil
+	p.Fits = p.Resident <= p.Available && !short
+	if !short {
+		if f.Streamed > 0 {
+			p.Storage = b.storageRate(opt.Storage)
 		}
-		p.Reason = fmt.Sprintf("%s at the least, and %s are left to the model; %s", megabytes(f.Total()), megabytes(o.Memory), near)
-		return p, nil
-	}
-	if p.Fits && f.Streamed > 0 {
-		r := p.Storage
-		p.Reason = fmt.Sprintf("%s of the %s that the system leaves, and %s are read from storage for each token, which takes %.2g to %.2g s; with %s it would be a token a second",
-			megabytes(p.Resident), megabytes(p.Available), megabytes(f.Streamed), float64(f.Streamed)/r.High, float64(f.Streamed)/r.Low, megabytes(int64(r.Low)))
-		return p, nil
+		p.Decode, p.Prefill = rates(&b, m, &f, &o, opt.Tuned, p.Storage)
 	}
 	if p.Fits {
 		p.Reason = fmt.Sprintf("%s of the %s that the system leaves", megabytes(p.Resident), megabytes(p.Available))
+		if r := p.Storage; r != nil {
+			p.Reason += fmt.Sprintf(", and %s are read from storage for each token, which takes %.2g to %.2g s; with %s it would be a token a second",
+				megabytes(f.Streamed), float64(f.Streamed)/r.High, float64(f.Streamed)/r.Low, megabytes(int64(r.Low)))
+		}
 		return p, nil
+	}
+	p.Reason = fmt.Sprintf("%s, and the system leaves %s", megabytes(p.Resident), megabytes(p.Available))
+	if short {
+		p.Reason = fmt.Sprintf("%s at the least, and %s are left to the model", megabytes(f.Total()), megabytes(o.Memory))
 	}
 	near, err := nearest(p.Available, m, o)
 	if err != nil {
 		return nil, err
 	}
-	p.Reason = fmt.Sprintf("%s, and the system leaves %s; %s", megabytes(p.Resident), megabytes(p.Available), near)
+	p.Reason += "; " + near
 	return p, nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"bimamba/edge/engine"
 	"bimamba/edge/model"
 	"bimamba/memmap"
-	"bimamba/neon"
 	"bimamba/neon/pool"
 )
 
@@ -67,8 +66,8 @@ func (o *opener) openFile(c *config.Config, f *memmap.File) (*served, error) {
 	}
 	opt := modelOptions(c)
 	chooseThreads(&opt, f.Manifest(), tuned)
-	if tuned != nil && tuned.Prefetch != nil {
-		neon.SetPrefetch(*tuned.Prefetch)
+	if tuned != nil {
+		tuned.Use()
 	}
 	queue := c.Queue
 	if queue == 0 { // to the engine, that is its default

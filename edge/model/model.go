@@ -140,7 +140,7 @@ func (m *Model) bind() error {
 		l := &m.layers[i]
 		b.section(layerName(i))
 		logs[i] = b.floats(false, "A_log", h.NHeads)
-		if isStreamed(i, len(m.layers), m.footprint.StreamedLayers) {
+		if m.streamed(i) {
 			f.Advise(b.s, memmap.Random) // of which A_log alone is looked at
 			b.data = bindStream(b.s, buffers[streamed%2*len(buffers)/2:])
 			streamed++
@@ -243,7 +243,7 @@ func (m *Model) ReadRate(passes int) (float64, error) {
 	parts := [][]byte{m.sessions[0].ssm, floatBytes(m.sessions[0].conv), m.head.data}
 	for i := range m.layers {
 		s, _ := m.blob.Section(layerName(i))
-		if isStreamed(i, len(m.layers), m.footprint.StreamedLayers) {
+		if m.streamed(i) {
 			continue
 		}
 		parts = append(parts, m.blob.SectionData(s))

@@ -18,6 +18,9 @@ const minStreamed = 4
 // always, and no way to keep some of them saves more than to keep the same ones.
 func isStreamed(i, n, k int) bool { return (i+1)*k/n > i*k/n }
 
+// streamed tells it of a layer of m.
+func (m *Model) streamed(i int) bool { return isStreamed(i, len(m.layers), m.footprint.StreamedLayers) }
+
 // stream reads the layers that do not fit the memory, ahead of the passes that need them: two buffers, each with a goroutine that fills it with every
 // second one of those layers, round and round. Their number is even, so that a layer always comes to lie in the same buffer.
 type stream struct {
@@ -40,7 +43,7 @@ func openStream(m *Model, buf []byte) (*stream, error) {
 	}
 	s := &stream{r: r, buf: [2][]byte{buf[:len(buf)/2], buf[len(buf)/2:]}}
 	for i := range m.layers {
-		if isStreamed(i, len(m.layers), m.footprint.StreamedLayers) {
+		if m.streamed(i) {
 			part, _ := m.blob.Section(layerName(i))
 			s.layers, s.parts = append(s.layers, i), append(s.parts, part)
 		}

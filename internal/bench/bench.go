@@ -181,10 +181,9 @@ func Run(ctx context.Context, m *model.Model, opt Options, step func(done, total
 	r.GMACs = float64(macs(man)) * r.Decode.PerSecond / 1e9
 	r.RSS = rss(fp.Arena(), &after)
 	if len(stored) > 0 { // memory is not what it waits for
-		slices.Sort(stored)
-		st := m.Storage()
+		st, speed := m.Storage(), rate(0, stored)
 		r.Storage = &Storage{
-			Layers: st.Layers, Bytes: st.Bytes, Buffered: st.Buffered, Unlocked: st.Unlocked, Rate: (stored[(len(stored)-1)/2] + stored[len(stored)/2]) / 2, Low: stored[0], High: stored[len(stored)-1],
+			Layers: st.Layers, Bytes: st.Bytes, Buffered: st.Buffered, Unlocked: st.Unlocked, Rate: speed.PerSecond, Low: speed.Min, High: speed.Max,
 		}
 		r.Storage.Fraction = r.Decode.PerSecond * float64(st.Bytes) / r.Storage.Rate
 		return r, nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bimamba/edge/daemon"
 	"bimamba/edge/mdns"
 )
 
@@ -104,7 +105,7 @@ func findDaemons(ctx context.Context, urls []string, wait time.Duration) ([]boar
 	}
 	ctx, stop := context.WithTimeout(ctx, wait)
 	defer stop()
-	found, err := mdns.Browse(ctx, "_bimamba._tcp")
+	found, err := mdns.Browse(ctx, daemon.ServiceType)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"bimamba/internal/atomicfile"
 )
 
 // writeJSON writes v as one line.
@@ -102,4 +104,34 @@ func peakRSS() int64 {
 		return 0
 	}
 	return u.Maxrss << 10
+}
+
+// counting tells how much has been read of r, beside n from before.
+type counting struct {
+	r        io.Reader
+	n        int64
+	progress func(int64)
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.progress(c.n)
+	return n, err
+}
+
+// writeFile writes a small file whole or not at all.
+func writeFile(name string, b []byte, mode os.FileMode, force bool) error {
+	f, err := atomicfile.Create(name, atomicfile.Options{Force: force})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	return f.Commit()
 }

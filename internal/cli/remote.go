@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -132,19 +131,6 @@ func (r *remote) put(ctx context.Context, path, to string, mode os.FileMode) err
 	return err
 }
 
-type counting struct {
-	r        io.Reader
-	n        int64
-	progress func(int64)
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.progress(c.n)
-	return n, err
-}
-
 // program is a bimamba there of this version: the one in PATH, or a copy of file.
 func (r *remote) program(ctx context.Context, file string) (string, error) {
 	out, err := r.output(ctx, nil, `uname -m; PATH=$PATH:/usr/local/bin; command -v bimamba && bimamba --version || true`)
@@ -153,7 +139,7 @@ func (r *remote) program(ctx context.Context, file string) (string, error) {
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if file != "" {
-		if err := checkProgram(file, lines[0]); err != nil {
+		if err := ssh.CheckProgram("it", file, lines[0]); err != nil {
 			return "", fmt.Errorf("--program %s: %w", file, err)
 		}
 		to := r.work + "/bimamba"
@@ -180,28 +166,6 @@ func (r *remote) program(ctx context.Context, file string) (string, error) {
 		return "", fmt.Errorf("--ssh %s: there is %.60q, and this is bimamba %s; "+needs, r.target, lines[2], version(), arch)
 	}
 	return lines[1], nil
-}
-
-// checkProgram checks that a file is a program without libraries for a machine as uname calls it.
-func checkProgram(path, machine string) error {
-	f, err := elf.Open(path)
-	if err != nil {
-		return fmt.Errorf("it is no program: %w", err)
-	}
-	defer f.Close()
-	want, ok := map[string]elf.Machine{"aarch64": elf.EM_AARCH64, "x86_64": elf.EM_X86_64}[machine]
-	switch {
-	case !ok:
-		return fmt.Errorf("the board's kernel is of %.40q; bimamba runs on aarch64 and x86_64", machine)
-	case f.Machine != want:
-		return fmt.Errorf("it is for %v, and the board is %s", f.Machine, machine)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return errors.New("it needs libraries that the board may not have; build it with CGO_ENABLED=0")
-		}
-	}
-	return nil
 }
 
 // model is FILE there: the same built-in one, or a copy that stays.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"bimamba/internal/ssh"
 )
 
 // program writes the headers of a program for a machine, with one segment of a type.
@@ -48,7 +50,7 @@ func TestCheckProgram(t *testing.T) {
 		{program(t, elf.EM_ARM, elf.PT_LOAD), "armv7l", `the board's kernel is of "armv7l"`},
 		{"remote_test.go", "aarch64", "it is no program"},
 	} {
-		err := checkProgram(c.path, c.machine)
+		err := ssh.CheckProgram("it", c.path, c.machine)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s on %s: %v, want %q", c.path, c.machine, err, c.want)
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"bimamba/internal/atomicfile"
 	"bimamba/memmap/sign"
 )
 
@@ -108,7 +107,7 @@ minisign itself checks the same bytes: head -c N FILE > head; minisign -Vm head 
 				return err
 			}
 			defer file.Close()
-			digest, err := sign.Digest(&counted{file, f.Size(), func(done int64) { bar.set(done, 2*f.Size()) }}, f.Size())
+			digest, err := sign.Digest(&counting{file, f.Size(), func(done int64) { bar.set(done, 2*f.Size()) }}, f.Size())
 			if err != nil {
 				return err
 			}
@@ -130,20 +129,6 @@ minisign itself checks the same bytes: head -c N FILE > head; minisign -Vm head 
 	f.StringVar(&passwordFile, "password-file", "", "take the key's password from the first line of this file")
 	f.BoolVar(&force, "force", false, "replace a signature that exists")
 	return c
-}
-
-// counted tells how much has been read.
-type counted struct {
-	r    io.Reader
-	n    int64
-	tell func(int64)
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.tell(c.n)
-	return n, err
 }
 
 // secretKey reads a secret key, and the password for it if there is one.
@@ -222,20 +207,4 @@ func readShort(name string) ([]byte, error) {
 		err = fmt.Errorf("%s: more than %d bytes", name, maxShort)
 	}
 	return b, err
-}
-
-// writeFile writes a small file whole or not at all.
-func writeFile(name string, b []byte, mode os.FileMode, force bool) error {
-	f, err := atomicfile.Create(name, atomicfile.Options{Force: force})
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	return f.Commit()
 }

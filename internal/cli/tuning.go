@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"bimamba/boards/detect"
 	"bimamba/boards/plan"
 	"bimamba/boards/tuning"
-	"bimamba/internal/atomicfile"
 	"bimamba/neon"
 )
 
@@ -36,15 +36,11 @@ func saveTuning(t *tuning.File, path string) (string, error) {
 			return "", err
 		}
 	}
-	f, err := atomicfile.Create(path, atomicfile.Options{Force: true})
-	if err != nil {
+	var b bytes.Buffer
+	if err := writeJSON(&b, t); err != nil {
 		return "", err
 	}
-	defer f.Close()
-	if err := errors.Join(f.Chmod(0o644), writeJSON(f, t)); err != nil {
-		return "", err
-	}
-	return path, f.Commit()
+	return path, writeFile(path, b.Bytes(), 0o644, true)
 }
 
 // findTuning is what was measured of this board, and where: in the user's own file, else in the machine's. The path is "" if there is neither; an error says that a

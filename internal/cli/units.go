@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -10,7 +9,6 @@ import (
 
 	"bimamba/edge/daemon"
 	"bimamba/edge/daemon/config"
-	"bimamba/internal/atomicfile"
 	"bimamba/systemd/unit"
 )
 
@@ -84,16 +82,5 @@ func writeUnit(path string, x unit.File, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := atomicfile.Create(path, atomicfile.Options{Force: force})
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Chmod(os.FileMode(x.Mode)); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(f, x.Text); err != nil {
-		return err
-	}
-	return f.Commit()
+	return writeFile(path, []byte(x.Text), os.FileMode(x.Mode), force)
 }

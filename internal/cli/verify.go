@@ -36,11 +36,11 @@ It exits with 0 if all is well; otherwise with 1 and a line that names the field
 			defer f.Close()
 			var signed *sign.Checked
 			if len(keys) > 0 {
-				public, err := publicKeys(keys)
-				if err == nil {
-					signed, err = sign.CheckBlob(f, public)
-				}
+				public, err := sign.ReadPublicKeys(keys...)
 				if err != nil {
+					return failed(fmt.Errorf("--key: %w", err))
+				}
+				if signed, err = sign.CheckBlob(f, public); err != nil {
 					return failed(err)
 				}
 			}
@@ -71,20 +71,4 @@ It exits with 0 if all is well; otherwise with 1 and a line that names the field
 	c.Flags().StringArrayVar(&keys, "key", nil, "a public key, or the file of one, that has to have signed FILE; may be given several times")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
-}
-
-// publicKeys are keys by their files, or by themselves.
-func publicKeys(names []string) ([]sign.PublicKey, error) {
-	var keys []sign.PublicKey
-	for _, name := range names {
-		k, err := sign.ParsePublicKey(name)
-		if err != nil {
-			k, err = sign.ReadPublicKey(name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--key: %w", err)
-		}
-		keys = append(keys, k)
-	}
-	return keys, nil
 }

@@ -208,23 +208,23 @@ func Quote(words ...string) string {
 	return b.String()
 }
 
-// CheckProgram checks that a file is a program that needs nothing else on a machine as `uname -m` calls it.
-func CheckProgram(path, machine string) error {
+// CheckProgram checks that a file, which errors call name, is a program that needs nothing else on a machine as `uname -m` calls it.
+func CheckProgram(name, path, machine string) error {
 	want, ok := map[string]elf.Machine{"aarch64": elf.EM_AARCH64, "x86_64": elf.EM_X86_64}[machine]
 	if !ok {
 		return fmt.Errorf("the board's kernel is of %.40q; bimamba runs on aarch64 and x86_64", machine)
 	}
 	f, err := elf.Open(path)
 	if err != nil {
-		return fmt.Errorf("%s is no program: %w", path, err)
+		return fmt.Errorf("%s is no program: %w", name, err)
 	}
 	defer f.Close()
 	if f.Machine != want {
-		return fmt.Errorf("%s is for %v, and the board is %s", path, f.Machine, machine)
+		return fmt.Errorf("%s is for %v, and the board is %s", name, f.Machine, machine)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs libraries that the board may not have; build it with CGO_ENABLED=0", path)
+			return fmt.Errorf("%s needs libraries that the board may not have; build it with CGO_ENABLED=0", name)
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func TestCheckProgram(t *testing.T) {
 		{script, "aarch64", "is no program"},
 		{own, map[string]string{"amd64": "aarch64", "arm64": "x86_64"}[runtime.GOARCH], "and the board is"},
 	} {
-		if err := CheckProgram(tt.path, tt.machine); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err := CheckProgram(tt.path, tt.path, tt.machine); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s for %s gave %v", tt.path, tt.machine, err)
 		}
 	}

@@ -106,6 +106,22 @@ func read(name string) ([]byte, error) {
 	return b, err
 }
 
+// ReadPublicKeys is public keys by themselves or by their files.
+func ReadPublicKeys[S ~string](names ...S) ([]PublicKey, error) {
+	var keys []PublicKey
+	for _, name := range names {
+		k, err := ParsePublicKey(string(name))
+		if err != nil {
+			k, err = ReadPublicKey(string(name))
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
 // ReadPublicKey reads the file of a public key.
 func ReadPublicKey(name string) (PublicKey, error) {
 	b, err := read(name)
