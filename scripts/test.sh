@@ -6,28 +6,49 @@ scripts/setup.sh
 
 echo "test: amd64, every set of kernels that this CPU has"
 go test ./...
-echo "test: without assembly"
-go test -tags noasm ./neon/... ./edge/model
-go test -tags purego -run 'TestHashes|TestFor' ./neon/...
 echo "test: race detector"
 # What has no goroutines of its own and takes minutes is left out.
 mapfile -t raced < <(go list ./... | grep -vE '^bimamba/(boards/image|boards/internal/disk|internal/(release|man|oci|ref64)|memmap/sign|models)(/|$)')
 CGO_ENABLED=1 go test -race -short "${raced[@]}"
 
+# Each of these is one long forward pass after another, so as many run at a time as there are cores. job NAME COMMAND... starts one; jobs_end shows what they printed and
+# fails if one did.
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+names=()
+job() {
+	while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done # failures are told by jobs_end
+	names+=("$1")
+	local n=${#names[@]}
+	(shift && "$@" >"$logs/$n" 2>&1 && touch "$logs/$n.ok") &
+}
+jobs_end() {
+	wait
+	local n failed=0
+	for n in $(seq ${#names[@]}); do
+		echo "test: ${names[n - 1]}"
+		cat "$logs/$n"
+		[ -e "$logs/$n.ok" ] || failed=1
+	done
+	[ $failed = 0 ] || { echo "test: failed" >&2; exit 1; }
+}
+job "without assembly" go test -tags noasm ./neon/... ./edge/model
+job "portable Go alone" go test -tags purego -run 'TestHashes|TestFor' ./neon/...
 # arm64 is the product. What forward passes, tables and files are made of, on the smallest core, a middle one and one with everything.
-arm64=(./memmap/... ./neon/... ./edge/model ./edge/token ./edge/sample ./internal/atomicfile)
+arm64() {
+	local exec=$1
+	shift
+	GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 $exec" "$@"
+}
 for cpu in cortex-a53 cortex-a72 max; do
-	echo "test: arm64, $cpu"
-	GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu $cpu" "${arm64[@]}"
+	job "arm64, $cpu" arm64 "-cpu $cpu" -short ./memmap/... ./neon/... ./edge/model ./edge/token ./edge/sample ./internal/atomicfile
 done
-echo "test: arm64, cortex-a53, the default model"
-GOARCH=arm64 CGO_ENABLED=0 go test -exec "qemu-aarch64 -cpu cortex-a53" -run 'TestAssistantShort' -v ./edge/engine
-echo "test: arm64, cortex-a53, what the daemon is made of"
-GOARCH=arm64 CGO_ENABLED=0 go test -short -exec "qemu-aarch64 -cpu cortex-a53" ./edge/grammar ./edge/state ./edge/api/... ./systemd/notify ./boards/sensor
 for page in 16384 65536; do
-	echo "test: arm64, pages of $page bytes"
-	GOARCH=arm64 CGO_ENABLED=0 go test -skip TestStateF16Perplexity -exec "qemu-aarch64 -p $page -cpu cortex-a53" ./memmap ./edge/model
+	job "arm64, pages of $page bytes" arm64 "-p $page -cpu cortex-a53" -skip TestStateF16Perplexity ./memmap ./edge/model
 done
+job "arm64, cortex-a53, the default model" arm64 "-cpu cortex-a53" -run TestAssistantShort -v ./edge/engine
+job "arm64, cortex-a53, what the daemon is made of" arm64 "-cpu cortex-a53" -short ./edge/grammar ./edge/state ./edge/api/... ./systemd/notify ./boards/sensor
+jobs_end
 
 echo "test: programs for boards: static, stripped, within their size; scripts/boards.sh --check also builds them anew from another folder"
 scripts/boards.sh

@@ -21,7 +21,7 @@ type cpu struct {
 }
 
 func (c *cpu) Info() Info {
-	return Info{Name: "cpu", Quantities: c.has, Interval: time.Second}
+	return Info{Name: cpuName, Quantities: c.has, Interval: time.Second}
 }
 
 func (c *cpu) Close() error { return c.files.Close() }
@@ -66,14 +66,14 @@ func (c *cpu) Read(context.Context) (Sample, error) {
 		}
 	}
 	if s.Has == 0 {
-		return Sample{}, noReading("cpu", first)
+		return Sample{}, noReading(cpuName, first)
 	}
 	return s, nil
 }
 
 // findCPU takes the thermal zones that are named for the processor, else the first; without zones the chips under hwmon that are.
 func findCPU(root fs.FS) Found {
-	const name = "cpu"
+	const name = cpuName
 	c := &cpu{}
 	var first error
 	open := func(file string, to *[]*attr) {

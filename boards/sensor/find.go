@@ -5,7 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
+)
+
+// Names of the sensors that give no power.
+const (
+	firmwareName = "pi-firmware"
+	cpuName      = "cpu"
 )
 
 // Found is a sensor that was looked for.
@@ -38,7 +45,7 @@ func Find(root fs.FS, opt Options) []Found {
 	found = append(found, findRAPL(root))
 	found = append(found, findHwmon(root)...) // after RAPL: a graphics card is among them, too
 	found = append(found,
-		findMailbox(root, opt, "pi-firmware", func(m Mailbox) Sensor { return newFirmware(m) }),
+		findMailbox(root, opt, firmwareName, func(m Mailbox) Sensor { return newFirmware(m) }),
 		findCPU(root),
 	)
 	for i := range found {
@@ -67,7 +74,7 @@ func Choose(root fs.FS, name string, opt Options) (power, heat Found, err error)
 	for i := range found {
 		names[i] = found[i].Name
 	}
-	take := func(fits func(*Found) bool) Found {
+	take := func(names []string, fits func(*Found) bool) Found {
 		for i := range found {
 			if f := found[i]; fits(&f) {
 				found[i].Sensor = nil
@@ -80,7 +87,8 @@ func Choose(root fs.FS, name string, opt Options) (power, heat Found, err error)
 	bus, chip, isINA := ParseINA(name)
 	switch {
 	case name == Auto:
-		power = take(func(f *Found) bool { return has(f, Power|Counter) })
+		powers := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == firmwareName || n == cpuName }) // those never give power
+		power = take(powers, func(f *Found) bool { return has(f, Power|Counter) })
 		for _, f := range found { // what is there but may not be read is what its user wants to know of
 			if power.Sensor == nil && f.Mend != "" {
 				power.Reason, power.Mend = f.Reason, f.Mend
@@ -91,7 +99,7 @@ func Choose(root fs.FS, name string, opt Options) (power, heat Found, err error)
 		power.Name = name
 		power.Sensor, err = OpenINA(bus, chip)
 	default:
-		power = take(func(f *Found) bool { return f.Name == name })
+		power = take(names, func(f *Found) bool { return f.Name == name })
 		switch {
 		case power.Name == "" && strings.HasPrefix(name, "ina"):
 			err = isINA
@@ -103,7 +111,7 @@ func Choose(root fs.FS, name string, opt Options) (power, heat Found, err error)
 			err = fmt.Errorf("%s gives no power", name)
 		}
 	}
-	heat = take(func(f *Found) bool { return has(f, Heat|Clock|Throttle) })
+	heat = take(names, func(f *Found) bool { return has(f, Heat|Clock|Throttle) })
 	if err != nil {
 		found = append(found, power, heat)
 		power, heat = Found{}, Found{}

@@ -20,7 +20,7 @@ type firmware struct {
 func newFirmware(m Mailbox) *firmware { return &firmware{m: m} }
 
 func (f *firmware) Info() Info {
-	return Info{Name: "pi-firmware", Quantities: Throttle | Heat | Clock, Interval: time.Second}
+	return Info{Name: firmwareName, Quantities: Throttle | Heat | Clock, Interval: time.Second}
 }
 
 func (f *firmware) Close() error { return f.m.Close() }
@@ -37,7 +37,7 @@ func (f *firmware) Read(context.Context) (Sample, error) {
 		s, err = f.texts()
 	}
 	if err != nil {
-		return Sample{}, noReading("pi-firmware", err)
+		return Sample{}, noReading(firmwareName, err)
 	}
 	s.Time = middle(start)
 	return s, nil

@@ -109,12 +109,14 @@ func chooseThreads(opt *model.Options, m *memmap.Manifest, tuned *tuning.File) {
 	if opt.Threads != 0 {
 		return
 	}
-	if f := model.NewFootprint(m, *opt); f.Traffic().Total() < quickTraffic {
+	f := model.NewFootprint(m, *opt)
+	traffic := f.Traffic().Total()
+	if traffic < quickTraffic {
 		opt.Threads = pool.AllCores()
 		return
 	}
 	if tuned != nil {
-		opt.Threads, opt.Decode = min(tuned.Threads, pool.AllCores()), tuned.Decode
+		opt.Threads, opt.Decode = tuned.ThreadsFor(traffic)
 		return
 	}
 	opt.AutoThreads(m)
