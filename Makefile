@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
-.PHONY: all demo serve test e2e check generate fuzz default big drift peak boards deb oci addon apt emulated bench clean
+.PHONY: all demo serve test clients voice voice-test check generate fuzz default big drift peak boards deb oci addon apt e2e emulated bench clean
 .DELETE_ON_ERROR:
 
 all: bin/bimamba bin/bimambad
@@ -21,11 +21,20 @@ serve: bin/bimambad
 
 test: check
 	scripts/test.sh
-	scripts/e2e.sh
+	scripts/clients.sh
+	$(MAKE) voice
+
+# The assistant from end to end without a microphone: WAV in, an MQTT broker gets the action, WAV out.
+voice: $(BIMAMBA)
+	scripts/voice.sh $(BIMAMBA)
+
+# 60 commands and 20 other sentences by three synthetic voices, in silence and in noise: a quarter of an hour.
+voice-test: voice
+	BIMAMBA_VOICE=. go test -count=1 -run TestVoiceSet -v -timeout 2h ./edge/voice
 
 # Real clients against the real daemon.
-e2e:
-	scripts/e2e.sh
+clients:
+	scripts/clients.sh
 
 # What needs no test to be wrong.
 check:
@@ -73,11 +82,18 @@ APT_KEY =
 apt: deb
 	$(RELEASE) -key '$(APT_KEY)' apt
 
+# From a clone to emulated boards that answer, by README.md's words, and through broken versions and power cuts: as root on Debian, an hour.
+e2e:
+	mkdir -p dist
+	bash -o pipefail -c 'scripts/board/e2e.sh 2>&1 | tee dist/e2e.log'
+
 # The commands, the daemon and the package on emulated boards, one after the other: as root on Debian, an hour.
 emulated:
 	scripts/board/doctor.sh
 	scripts/board/daemon.sh
 	scripts/board/deb.sh
+	scripts/board/image.sh
+	scripts/board/image.sh cloud-init
 	scripts/board/deploy.sh
 
 # The tables of README.md's performance section, on this machine. Nothing else should run meanwhile.

@@ -52,6 +52,10 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/edge/token", []string{"bimamba/memmap", "bimamba/neon/layout"}},
 			{"bimamba/edge/grammar", []string{"bimamba/edge/token", "bimamba/memmap", "bimamba/neon/layout"}},
 			{"bimamba/edge/state", nil},
+			{"bimamba/edge/internal/durable", nil},
+			{"bimamba/edge/action/mqtt", nil},
+			{"bimamba/edge/voice/audio", nil},
+			{"bimamba/edge/voice/gpio", nil},
 			{"bimamba/internal/atomicfile", nil},
 			{"bimamba/systemd/notify", nil},
 			{"bimamba/systemd/unit", nil},
@@ -62,11 +66,13 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/boards/detect", []string{"bimamba/boards/internal/regular", "bimamba/boards/tuning", "bimamba/neon"}},
 			{"bimamba/boards/sensor", []string{"bimamba/boards/internal/regular", "bimamba/internal/atomicfile"}},
 			{"bimamba/boards/plan", []string{"bimamba/boards/tuning", "bimamba/edge/model", "bimamba/memmap", "bimamba/neon"}},
+			{"bimamba/boards/internal/bmap", nil},
 			{"bimamba/boards/internal/disk", nil},
 			{"bimamba/boards/internal/packed", nil},
-			{"bimamba/boards/image", []string{"bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
-			{"bimamba/boards/flash", []string{"bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
+			{"bimamba/boards/image", []string{"bimamba/boards/internal/bmap", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
+			{"bimamba/boards/flash", []string{"bimamba/boards/internal/bmap", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
 			{"bimamba/internal/ssh", nil},
+			{"bimamba/internal/static", nil},
 			{"bimamba/boards/slot", []string{ // all but the first for package health
 				"bimamba/systemd/unit", "bimamba/boards/internal/regular", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/daemon/config", "bimamba/edge/internal/edit", "bimamba/edge/model", "bimamba/internal/atomicfile", "bimamba/memmap", "bimamba/neon",
 			}},
@@ -81,12 +87,17 @@ func TestImportRules(t *testing.T) {
 				}
 			}
 		}
+		for _, pkg := range deps(t, goarch, "bimamba/cmd/bimambad") {
+			if under(pkg, "bimamba/edge/action/command", "bimamba/edge/voice") {
+				t.Errorf("%s: the daemon depends on %s, whose programs its sandbox does not start", goarch, pkg)
+			}
+		}
 		// The daemon, and all that it may come to be made of, never links a converter, host-only code, the built-in model or a command line's libraries.
 		for _, pkg := range deps(t, goarch, "bimamba/cmd/bimambad", "bimamba/edge/...", "bimamba/memmap/...", "bimamba/neon/...") {
 			if under(pkg, "bimamba/internal/atomicfile") {
 				continue
 			}
-			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/measure", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy", "bimamba/boards/slot", "bimamba/systemd/deb",
+			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/measure", "bimamba/boards/internal/bmap", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy", "bimamba/boards/slot", "bimamba/systemd/deb",
 				"golang.org/x/crypto/ssh", "github.com/spf13", "github.com/schollz", "google.golang.org/protobuf") {
 				t.Errorf("%s: the daemon's packages depend on %s", goarch, pkg)
 			}

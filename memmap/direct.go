@@ -45,7 +45,17 @@ func (f *File) Direct() (*Direct, error) {
 		d.Close()
 		return fail(errors.New("another file has its name now; open that one"))
 	}
+	if verified(d.fd) {
+		d.buffered.Store(true)
+	}
 	return d, nil
+}
+
+// verified tells whether the kernel checks the file's pages (fs-verity). It then reads through the page cache, whatever the flags say (Linux:
+// Documentation/filesystems/fsverity.rst).
+func verified(fd int) bool {
+	var st unix.Statx_t
+	return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st) == nil && st.Attributes&unix.STATX_ATTR_VERITY != 0
 }
 
 // Close must not be called while a Read is under way.

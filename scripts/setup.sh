@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go: QEMU's user emulation, Python for the independent reader of the format, an assembler to check encodings with,
-# and makers of file systems.
+# makers of file systems, and an MQTT broker.
 set -euo pipefail
 missing=()
 command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
@@ -12,6 +12,8 @@ command -v mkfs.fat >/dev/null || [ -x /usr/sbin/mkfs.fat ] || missing+=(dosfsto
 command -v mke2fs >/dev/null || [ -x /usr/sbin/mke2fs ] || missing+=(e2fsprogs)
 command -v sfdisk >/dev/null || [ -x /usr/sbin/sfdisk ] || missing+=(fdisk)
 command -v mcopy >/dev/null || missing+=(mtools)
+# edge/action is held against a real MQTT broker.
+command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
 command -v xz >/dev/null || missing+=(xz-utils)
 [ ${#missing[@]} -eq 0 ] && exit 0
 echo "setup: installing ${missing[*]}"

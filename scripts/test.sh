@@ -8,7 +8,7 @@ echo "test: amd64, every set of kernels that this CPU has"
 go test ./...
 echo "test: race detector"
 # What has no goroutines of its own and takes minutes is left out.
-mapfile -t raced < <(go list ./... | grep -vE '^bimamba/(boards/image|boards/internal/disk|internal/(release|man|oci|ref64)|memmap/sign|models)(/|$)')
+mapfile -t raced < <(go list ./... | grep -vE '^bimamba/(boards/image|boards/internal/(bmap|disk)|internal/(release|man|oci|ref64|static)|memmap/sign|models)(/|$)')
 CGO_ENABLED=1 go test -race -short "${raced[@]}"
 
 # Each of these is one long forward pass after another, so as many run at a time as there are cores. job NAME COMMAND... starts one; jobs_end shows what they printed and

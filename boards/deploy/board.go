@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"bimamba/boards/slot"
 	"bimamba/boards/slot/health"
 	"bimamba/internal/ssh"
+	"bimamba/internal/static"
 )
 
 // program is the board's side of deployments.
@@ -114,7 +116,7 @@ func (b *Board) bring(ctx context.Context, cli string) (*slot.Status, error) {
 		if cli == "" {
 			return fmt.Errorf("%s: no bimamba is there that takes deployments: give --cli and --daemon, static programs for %s", b.host, b.machine)
 		}
-		if err := ssh.CheckProgram(cli, cli, b.machine); err != nil {
+		if err := static.Check(cli, cli, b.machine); err != nil {
 			return err
 		}
 		f, err := os.Open(cli)
@@ -132,10 +134,9 @@ func (b *Board) bring(ctx context.Context, cli string) (*slot.Status, error) {
 	st, err := b.Status(ctx)
 	if err == nil || lost(err) || ctx.Err() != nil {
 		if err == nil && b.program != program { // a package's, which a rollback must not depend on
-			if _, err := b.root(ctx, nil, "install", "-D", "-m", "0755", b.program, program); err != nil {
+			if err := b.place(ctx, nil, "cat "+b.program+` >"$t"`); err != nil {
 				return nil, err
 			}
-			b.program = program
 		}
 		return st, err
 	}
@@ -149,10 +150,22 @@ func (b *Board) bring(ctx context.Context, cli string) (*slot.Status, error) {
 }
 
 // put makes a file the program there.
-func (b *Board) put(ctx context.Context, f io.Reader) error {
-	temp := program + ".sent"
-	line := fmt.Sprintf("mkdir -p %s/bin && cat > %s && chmod 0755 %s && sync && mv %s %s", slot.Dir, temp, temp, temp, program)
-	if _, err := b.root(ctx, f, "sh", "-c", line); err != nil {
+func (b *Board) put(ctx context.Context, f io.ReadSeeker) error {
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	// For cat there a connection that is cut is no other end than the file's.
+	return b.place(ctx, f, fmt.Sprintf(`cat >"$t" && if [ "$(sha256sum <"$t" | cut -c -64)" != %x ]; then echo "the program did not come whole: deploy again" >&2; exit 1; fi`, h.Sum(nil)))
+}
+
+// place has a line of shell write the program, to a file $t of its own: it appears whole or not at all, also if others do the same.
+func (b *Board) place(ctx context.Context, stdin io.Reader, write string) error {
+	line := fmt.Sprintf(`umask 022; mkdir -p %s/bin && t=$(mktemp %s.XXXXXX) && trap 'rm -f "$t"' EXIT && %s && chmod 0755 "$t" && sync && mv "$t" %s`, slot.Dir, slot.Incoming, write, program)
+	if _, err := b.root(ctx, stdin, "sh", "-c", line); err != nil {
 		return err
 	}
 	b.program = program

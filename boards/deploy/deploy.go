@@ -16,6 +16,7 @@ import (
 	"bimamba/edge/daemon/config"
 	"bimamba/edge/model"
 	"bimamba/internal/ssh"
+	"bimamba/internal/static"
 )
 
 // How is how a board is deployed to.
@@ -71,7 +72,7 @@ func (b *Bundle) To(ctx context.Context, host *ssh.Host, how How) (*Result, erro
 	}
 	for _, path := range []string{b.opt.Daemon, b.opt.CLI} {
 		if path != "" {
-			if err := ssh.CheckProgram(path, path, board.machine); err != nil {
+			if err := static.Check(path, path, board.machine); err != nil {
 				return r, err
 			}
 		}
@@ -238,7 +239,7 @@ func (b *Board) send(ctx context.Context, m *slot.Manifest, open map[string]io.R
 
 // sendOnce uses one connection. An error of ssh explains one of the protocol.
 func (b *Board) sendOnce(ctx context.Context, m *slot.Manifest, opt slot.SendOptions) (*slot.Session, error) {
-	p, err := b.host.Pipe(ctx, b.sudo+ssh.Quote(b.program, "slot", "receive"))
+	p, err := b.host.Pipe(ctx, b.sudo+ssh.Quote(b.program, "slot", "receive"), false)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +333,7 @@ func (b *Board) lastWords(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	out, err := b.root(ctx, nil, "journalctl", "--no-pager", "-q", "-o", "cat", "-u", "bimambad.service", "-n", "5")
-	text := strings.TrimSpace(string(out))
+	text := strings.TrimSpace(ssh.Printable(string(out)))
 	if err != nil || text == "" {
 		return ""
 	}

@@ -6,14 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"bimamba/internal/ssh"
 )
 
 // Fleet is boards to deploy to, as a TOML file lists them.
@@ -40,13 +44,19 @@ type FleetHost struct {
 const (
 	maxFleet    = 1 << 20 // bytes of a file
 	maxHosts    = 4096
+	maxName     = 256 // bytes
 	defaultPart = 4
 	maxParallel = 256
 )
 
 // ReadFleet reads a fleet's file.
 func ReadFleet(name string) (*Fleet, error) {
-	b, err := os.ReadFile(name)
+	h, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	b, err := io.ReadAll(io.LimitReader(h, maxFleet+1))
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +84,7 @@ const BuiltIn = "default"
 // ParseFleet reads a fleet.
 func ParseFleet(b []byte) (*Fleet, error) {
 	if len(b) > maxFleet {
-		return nil, fmt.Errorf("%d bytes; there are at most %d", len(b), maxFleet)
+		return nil, fmt.Errorf("more than %d bytes", maxFleet)
 	}
 	f := new(Fleet)
 	d := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
@@ -106,6 +116,12 @@ func ParseFleet(b []byte) (*Fleet, error) {
 		h := &f.Hosts[i]
 		if h.SSH == "" {
 			return nil, fmt.Errorf("host %d has no ssh, as in ssh = \"pi@kitchen\"", i+1)
+		}
+		if err := ssh.CheckTarget(h.SSH); err != nil {
+			return nil, fmt.Errorf("host %d: ssh = %w", i+1, err)
+		}
+		if len(h.Name) > maxName || strings.ContainsFunc(h.Name, unicode.IsControl) {
+			return nil, fmt.Errorf("host %d: name: more than %d bytes, or control characters", i+1, maxName)
 		}
 		h.Name = cmp.Or(h.Name, h.SSH)
 		if seen[h.SSH] || seen["\x00"+h.Name] {

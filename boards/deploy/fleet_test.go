@@ -53,7 +53,9 @@ func TestReadFleet(t *testing.T) {
 		"[[host]]\nssh='a'\n[[host]]\nssh='a'\n": "a is there twice",
 		"[[host]]\nssh='a'\nport=1\n":            "line 3, column 1: there is no key host.port",
 		"[[host]]\nssh=\n":                       "line 2",
-		strings.Repeat(" ", maxFleet+1):          "there are at most",
+		"[[host]]\nssh='a'\n[[host]]\nssh='-oProxyCommand=x'\n": "host 2: ssh = \"-oProxyCommand=x\": it is a host",
+		"[[host]]\nssh='a'\nname=\"a\\u001b[2J\"\n":             "host 1: name",
+		strings.Repeat(" ", maxFleet+1):                         "more than",
 	} {
 		if _, err := ParseFleet([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q gave %v, want %s", text, err, want)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bimamba/boards/internal/bmap"
 )
 
 // seal puts a file's sum into a block map.
@@ -55,52 +57,6 @@ func mapOf(b []byte) string {
 `, len(b), block, blocks, mapped, strings.Repeat("0", 64), ranges.String()))
 }
 
-func TestParseBmap(t *testing.T) {
-	b := make([]byte, 10*4096+512)
-	for _, at := range []int{0, 4096, 5 * 4096, 10 * 4096} {
-		b[at] = 1
-	}
-	m, err := parseBmap([]byte(mapOf(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []brange{{0, 8192, sha256.Sum256(b[:8192])}, {5 * 4096, 6 * 4096, sha256.Sum256(b[5*4096 : 6*4096])}, {10 * 4096, int64(len(b)), sha256.Sum256(b[10*4096:])}}
-	if fmt.Sprint(m.ranges) != fmt.Sprint(want) || m.size != int64(len(b)) || m.mapped() != 3*4096+512 {
-		t.Errorf("%v, %d bytes", m.ranges, m.size)
-	}
-	good := mapOf(b)
-	sum := strings.Fields(good[strings.Index(good, "<BmapFileChecksum>"):])[1]
-	for _, test := range []struct{ from, to, want string }{
-		{`version="2.0"`, `version="1.4"`, `version "1.4", and only 2.0 is read`},
-		{"sha256 <", "sha512 <", `ChecksumType is "sha512"`},
-		{"> 0-1 <", "> 0-2 <", "MappedBlocksCount is 4, and the ranges have 5 blocks"},
-		{"> 5 <", "> 1 <", "range 2 of BlockMap"},
-		{"> 5 <", "> 5-4 <", "range 2 of BlockMap"},
-		{"> 5 <", "> five <", "range 2 of BlockMap"},
-		{"> 10 <", "> 11 <", "range 3 of BlockMap"},
-		{"> 10 <", "> 99999999999999999999 <", "range 3 of BlockMap"},
-		{"<BlockSize> 4096", "<BlockSize> 4095", "BlockSize is 4095"},
-		{"<BlockSize> 4096", "<BlockSize> 8388608", `BlockSize is "8388608"`},
-		{"<BlocksCount> 11", "<BlocksCount> 12", "BlocksCount is 12"},
-		{"<ImageSize> 41472", "<ImageSize> -1", `ImageSize is "-1"`},
-		{`chksum="`, `chksum="zz`, "chksum of range 1"},
-		{"<bmap ", "<other ", "no block map"},
-		{"</bmap>", "", "no block map"},
-	} {
-		bad := strings.Replace(good, test.from, test.to, 1)
-		if bad == good {
-			t.Fatalf("%q is not there", test.from)
-		}
-		bad = seal(strings.Replace(bad, sum, strings.Repeat("0", 64), 1))
-		if _, err := parseBmap([]byte(bad)); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%q for %q gave %v", test.to, test.from, err)
-		}
-	}
-	if _, err := parseBmap([]byte(strings.Replace(good, "a block map", "another one", 1))); err == nil || !strings.Contains(err.Error(), "BmapFileChecksum is not that of the file") {
-		t.Errorf("a changed file gave %v", err)
-	}
-}
-
 func TestFindBmap(t *testing.T) {
 	for _, test := range []struct{ image, bmap string }{
 		{"a.img", "a.img.bmap"}, {"a.img.xz", "a.img.bmap"}, {"a.img.gz", "a.img.gz.bmap"}, {"a.img.xz", "a.bmap"}, {"a.wic", "a.wic.bmap"}, {"a.wic", ""},
@@ -125,13 +81,13 @@ func TestBmapCheck(t *testing.T) {
 	for _, at := range []int{0, 1, 2, 7, 8, 30, 31, 32, 33, 63} {
 		b[at*4096+17] = byte(at + 1)
 	}
-	m, err := parseBmap([]byte(mapOf(b)))
+	m, err := bmap.Parse([]byte(mapOf(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []int{4096, 3 * 4096, 16 * 4096, 64 * 4096} {
 		out := bytes.Repeat([]byte{0xee}, len(b))
-		c := bmapCheck{left: m.ranges, h: sha256.New()}
+		c := bmapCheck{left: m.Ranges, h: sha256.New()}
 		for at := 0; at < len(b); at += step {
 			piece := b[at:min(at+step, len(b))]
 			parts, err := c.next(piece, int64(at))
@@ -152,24 +108,4 @@ func TestBmapCheck(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzBmap(f *testing.F) {
-	b := make([]byte, 3*4096)
-	b[0], b[2*4096] = 1, 1
-	f.Add([]byte(mapOf(b)))
-	f.Add([]byte("<bmap version=\"2.0\"><BlockMap><Range>0</Range></BlockMap></bmap>"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseBmap(b)
-		if err != nil {
-			return
-		}
-		at := int64(0)
-		for _, r := range m.ranges {
-			if r.start < at || r.end <= r.start || r.end > m.size {
-				t.Fatalf("range %d to %d after %d of %d", r.start, r.end, at, m.size)
-			}
-			at = r.end
-		}
-	})
 }

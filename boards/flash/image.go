@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 
+	"bimamba/boards/internal/bmap"
 	"bimamba/boards/internal/disk"
 	"bimamba/boards/internal/packed"
 )
@@ -27,18 +28,18 @@ const chunkSize = 4 << 20
 type Image struct {
 	name string
 	in   *packed.Image
-	size int64  // 0 if it is not known before all was unpacked
-	bmap *bmap  // nil without one
-	Bmap string // the block map's file, "" without one
+	size int64     // 0 if it is not known before all was unpacked
+	bmap *bmap.Map // nil without one
+	Bmap string    // the block map's file, "" without one
 }
 
-// Open opens an image: as it is, or packed by gzip or xz. bmap names its block map; "" takes the one beside the image, if there is one.
-func Open(name, bmap string) (*Image, error) {
+// Open opens an image: as it is, or packed by gzip or xz. blockMap names its block map; "" takes the one beside the image, if there is one.
+func Open(name, blockMap string) (*Image, error) {
 	in, err := packed.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{name: name, in: in, Bmap: bmap}
+	img := &Image{name: name, in: in, Bmap: blockMap}
 	if err := img.open(); err != nil {
 		in.Close()
 		return nil, err
@@ -51,16 +52,16 @@ func (img *Image) open() (err error) {
 		img.Bmap = findBmap(img.name)
 	}
 	if img.Bmap != "" {
-		if img.bmap, err = readBmap(img.Bmap); err != nil {
+		if img.bmap, err = bmap.Read(img.Bmap); err != nil {
 			return err
 		}
 	}
 	size, known := img.in.Size()
 	if img.bmap != nil {
-		if known && size != img.bmap.size {
+		if known && size != img.bmap.Size {
 			return img.otherSize(size)
 		}
-		size = img.bmap.size
+		size = img.bmap.Size
 	}
 	img.size = size
 	first := make([]byte, chunkSize)
@@ -79,7 +80,7 @@ func (img *Image) open() (err error) {
 }
 
 func (img *Image) otherSize(size int64) error {
-	return fmt.Errorf("%s is of an image of %d bytes, and %s has %d: name the right one with --bmap, or move this one away", img.Bmap, img.bmap.size, img.name, size)
+	return fmt.Errorf("%s is of an image of %d bytes, and %s has %d: name the right one with --bmap, or move this one away", img.Bmap, img.bmap.Size, img.name, size)
 }
 
 // check looks at the partition table in the first chunk of an image of size bytes, 0 if they are not known.
@@ -163,7 +164,7 @@ func (s *source) read(ctx context.Context, full chan<- chunk, free <-chan []byte
 	}
 	var check *bmapCheck
 	if m := s.img.bmap; m != nil {
-		check = &bmapCheck{left: m.ranges, h: sha256.New()}
+		check = &bmapCheck{left: m.Ranges, h: sha256.New()}
 	}
 	s.h = sha256.New()
 	for end := false; !end; {
@@ -180,7 +181,7 @@ func (s *source) read(ctx context.Context, full chan<- chunk, free <-chan []byte
 		end = err == io.EOF
 		c := chunk{off: s.n, b: b[:n], parts: []part{{0, n}}}
 		s.n += int64(n)
-		if m := s.img.bmap; m != nil && (s.n > m.size || end && s.n < m.size) {
+		if m := s.img.bmap; m != nil && (s.n > m.Size || end && s.n < m.Size) {
 			return s.img.otherSize(s.n)
 		}
 		if s.n%Sector != 0 {

@@ -408,14 +408,14 @@ func TestBmap(t *testing.T) {
 		m := used(cardSize)
 		want := bytes.Clone(m.b)
 		clear(want[:chunkSize])
-		for _, r := range img.bmap.ranges {
-			copy(want[r.start:r.end], b[r.start:r.end])
+		for _, r := range img.bmap.Ranges {
+			copy(want[r.Start:r.End], b[r.Start:r.End])
 		}
 		rep, err := write(t.Context(), m, img, nil)
 		if err != nil || !bytes.Equal(m.b, want) {
 			t.Fatalf("%s: the card holds something else; %v", name, err)
 		}
-		if rep.Mapped != img.bmap.mapped() || rep.Written != rep.Mapped || rep.Mapped > cardSize/2 || rep.SHA256 != fmt.Sprintf("%x", sha256.Sum256(b)) {
+		if rep.Mapped != img.bmap.Mapped() || rep.Written != rep.Mapped || rep.Mapped > cardSize/2 || rep.SHA256 != fmt.Sprintf("%x", sha256.Sum256(b)) {
 			t.Errorf("%s: %+v", name, rep)
 		}
 		if rep, err = write(t.Context(), m, img, nil); err != nil || rep.Written != 0 {

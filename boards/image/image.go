@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bimamba/boards/image/internal/fat"
+	"bimamba/boards/internal/bmap"
 	"bimamba/boards/internal/packed"
 	"bimamba/internal/atomicfile"
 )
@@ -67,6 +68,7 @@ type Report struct {
 	Size    int64 // bytes of the image
 	Payload int64 // bytes of the files
 	Free    int64 // bytes that are left in the boot partition
+	Mapped  int64 // bytes that are in use: those of the block map
 	Cgroup  bool  // cgroup_enable=memory was added to cmdline.txt
 	Written []Written
 }
@@ -78,7 +80,8 @@ type Written struct {
 	SHA256 string
 }
 
-// Build writes an image. Out appears whole or not at all, and is read again before. Others cannot read one with the key of a Wi-Fi.
+// Build writes an image, and its block map beside it, [bmap.Ext] behind its name. Out appears whole or not at all, and is read again before. Others cannot read one with
+// the key of a Wi-Fi.
 func Build(ctx context.Context, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
@@ -103,8 +106,13 @@ func Build(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer out.Close()
-	if o.Settings.WiFi != nil { // its key is in there
-		if err := out.Chmod(0o600); err != nil {
+	blocks, err := atomicfile.Create(o.Out+bmap.Ext, atomicfile.Options{Force: o.Force})
+	if err != nil {
+		return nil, err
+	}
+	defer blocks.Close()
+	if o.Settings.WiFi != nil { // its key is in there, and a sum to guess a password by in the map
+		if err := errors.Join(out.Chmod(0o600), blocks.Chmod(0o600)); err != nil {
 			return nil, err
 		}
 	}
@@ -126,10 +134,35 @@ func Build(ctx context.Context, o Options) (*Report, error) {
 	if err := s.write(ctx, &o, pay, rep); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Base, err)
 	}
-	if err := verify(out.File, size, pay); err != nil {
+	s, err = verify(out.File, size, pay)
+	if err != nil {
 		return nil, fmt.Errorf("reading %s again: %w", o.Out, err)
 	}
-	return rep, out.Commit()
+	m, err := s.blockMap(ctx, out.File, size, func(done, total int64) { o.Progress("mapping", done, total) })
+	if err != nil {
+		return nil, fmt.Errorf("the block map of %s: %w", o.Out, err)
+	}
+	if _, err := blocks.Write(m.Text()); err != nil {
+		return nil, err
+	}
+	rep.Mapped = m.Mapped()
+	// Between the two flash finds that they do not belong together, and says so.
+	if err := out.Commit(); err != nil {
+		return nil, err
+	}
+	if err := blocks.Commit(); err != nil {
+		return nil, fmt.Errorf("%s is written, but not its block map: %w", o.Out, err)
+	}
+	return rep, nil
+}
+
+// blockMap is which blocks of the image are in use.
+func (s *System) blockMap(ctx context.Context, f io.ReaderAt, size int64, progress func(done, total int64)) (*bmap.Map, error) {
+	unused, err := s.unused()
+	if err != nil {
+		return nil, err
+	}
+	return bmap.Make(ctx, f, size, unused, progress)
 }
 
 // same tells whether path is the file f.
@@ -281,33 +314,33 @@ func (l *lazyReader) close() {
 }
 
 // verify opens the image anew, which checks the boot partition's tables, and compares the sums of all files.
-func verify(f fat.File, size int64, pay *payload) error {
+func verify(f fat.File, size int64, pay *payload) (*System, error) {
 	s, err := find(f, size)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if s.boot == nil {
-		return errors.New("the boot partition is gone")
+		return nil, errors.New("the boot partition is gone")
 	}
 	manifest, err := s.boot.ReadFile("bimamba/manifest", maxText)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !bytes.Equal(manifest, []byte(pay.manifest())) {
-		return errors.New("bimamba/manifest is not what was written")
+		return nil, errors.New("bimamba/manifest is not what was written")
 	}
 	for _, p := range pay.files {
 		r, err := s.boot.Open("bimamba/" + p.name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		h := sha256.New()
 		if _, err := io.Copy(h, r); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
 		if hex.EncodeToString(h.Sum(nil)) != p.sum {
-			return fmt.Errorf("%s is not what was written", p.name)
+			return nil, fmt.Errorf("%s is not what was written", p.name)
 		}
 	}
-	return nil
+	return s, nil
 }

@@ -7,7 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"bimamba/boards/image/internal/fat"
+	"bimamba/boards/internal/bmap"
 )
 
 // The card in small that testdata/base.sh makes, in bytes.
@@ -417,5 +420,64 @@ func TestPacked(t *testing.T) {
 	}
 	if _, err := os.Stat(o.Out); err == nil {
 		t.Error("there is an image")
+	}
+}
+
+// TestBlockMap writes what the map of an image has to a card that was full of something else: both file systems are whole.
+func TestBlockMap(t *testing.T) {
+	o := options(t)
+	o.Settings = hostile()
+	rep, err := Build(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := bmap.Read(o.Out + bmap.Ext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(o.Out + bmap.Ext); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("others can read the sums of the Wi-Fi's key: %v, %v", st, err)
+	}
+	if m.Size != baseSize || m.Mapped() != rep.Mapped || rep.Mapped > baseSize*3/4 {
+		t.Errorf("%d of %d bytes are mapped; the report says %d", m.Mapped(), m.Size, rep.Mapped)
+	}
+	b, err := os.ReadFile(o.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	card := bytes.Repeat([]byte{0xee}, len(b))
+	for _, r := range m.Ranges {
+		copy(card[r.Start:r.End], b[r.Start:r.End])
+		clear(b[r.Start:r.End])
+	}
+	if len(bytes.Trim(b, "\x00")) > 0 {
+		t.Error("something of the image is not in its map")
+	}
+	path := filepath.Join(t.TempDir(), "card")
+	if err := os.WriteFile(path, card, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before, after := bootFiles(t, o.Out), bootFiles(t, path)
+	if !maps.Equal(before, after) {
+		t.Error("the boot partition has other files")
+	}
+	fsck := func(name string, part []byte, prog ...string) {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, part, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(tool(t, prog[0], name), append(prog[1:], path)...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", prog, err, out)
+		}
+	}
+	fsck("e2fsprogs", card[rootStart:], "e2fsck", "-fn")
+	fsck("dosfstools", card[bootStart:rootStart], "fsck.fat", "-n")
+
+	// Of one that is there nothing is replaced without a word.
+	if err := os.Remove(o.Out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Build(context.Background(), o); err == nil || !strings.Contains(err.Error(), "out.img.bmap exists; --force replaces it") {
+		t.Errorf("over an old block map: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"bimamba/boards/image/internal/ext4"
 	"bimamba/boards/image/internal/fat"
+	"bimamba/boards/internal/bmap"
 	"bimamba/boards/internal/disk"
 )
 
@@ -40,6 +42,8 @@ type System struct {
 
 	boot    *fat.Volume
 	root    *ext4.FS
+	bootAt  int64  // where the partition starts
+	rootAt  int64  // likewise
 	label   string // of the boot partition
 	seeded  bool   // cloud-init is told by the image where its files are
 	release map[string]string
@@ -87,7 +91,7 @@ func (s *System) probe(f fat.File, p disk.Partition) error {
 			return err
 		}
 		if _, err := root.Stat("etc/os-release"); err == nil {
-			s.root = root
+			s.root, s.rootAt = root, p.Start
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -101,9 +105,25 @@ func (s *System) probe(f fat.File, p disk.Partition) error {
 		return err
 	}
 	if _, err := boot.Stat("cmdline.txt"); err == nil {
-		s.boot, s.label = boot, boot.Label()
+		s.boot, s.bootAt, s.label = boot, p.Start, boot.Label()
 	}
 	return nil
+}
+
+// unused is what may be left out of a disk that the image is written to, ascending.
+func (s *System) unused() ([]bmap.Extent, error) {
+	var list []bmap.Extent
+	add := func(at int64) func(start, end int64) {
+		return func(start, end int64) { list = append(list, bmap.Extent{Start: at + start, End: at + end}) }
+	}
+	s.boot.Unused(add(s.bootAt))
+	if s.root != nil {
+		if err := s.root.Unused(add(s.rootAt)); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(list, func(a, b bmap.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	return list, nil
 }
 
 // Types of partitions that may hold FAT: MBR's, and GPT's for an EFI system partition and for Microsoft's basic data.

@@ -45,7 +45,12 @@ func (d *disk) mkdir(name string) error {
 		return nil
 	}
 	if name == "." {
-		return d.do("mkdir", name, func(p string) error { return os.MkdirAll(p, 0o755) })
+		return d.do("mkdir", name, func(p string) error {
+			if err := os.MkdirAll(p, 0o755); err != nil {
+				return err
+			}
+			return os.Chmod(p, 0o755) // as below
+		})
 	}
 	if err := d.mkdir(filepath.Dir(name)); err != nil {
 		return err

@@ -30,4 +30,7 @@
 // # Sending
 //
 // [Send] and [Store.Receive] speak the protocol of protocol.go over any stream, which may end anywhere: what came whole is kept, and found again.
+//
+// Where the file system has fs-verity, the kernel checks each page of a model from the time on when all of it had its checksum, and what the kernel says its digest is has to
+// be what was computed here. Where it has none, [Status] says so.
 package slot

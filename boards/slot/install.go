@@ -20,7 +20,8 @@ const mark = "# Written by `bimamba deploy`; a package may replace it.\n"
 // Install makes a board take deployments: the service's units, user and folders unless a package brought them, the units of trials, and the links to the
 // current version's drop-ins. It may be run again, and then changes what is out of date. The names of files that it wrote are returned.
 //
-// With first the service is enabled and, unless the configuration says itself where to listen, its socket unit.
+// With first the service is enabled and, unless a package brought it or the configuration says itself where to listen, its socket unit: a package's service
+// runs already, and systemd starts no socket of a service that runs.
 func (s *Store) Install(ctx context.Context, first, listens bool) (written []string, err error) {
 	put := func(path, text string) error {
 		full := filepath.Join(s.root, path)
@@ -30,10 +31,12 @@ func (s *Store) Install(ctx context.Context, first, listens bool) (written []str
 		written = append(written, path)
 		return putFile(full, text)
 	}
+	packaged := false
 	for _, f := range unit.Files(unit.Params{}) {
 		old, err := os.ReadFile(filepath.Join(s.root, f.Path))
 		if err == nil && !bytes.HasPrefix(old, []byte(mark)) {
-			continue // a package's
+			packaged = true
+			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return written, err
@@ -76,7 +79,7 @@ func (s *Store) Install(ctx context.Context, first, listens bool) (written []str
 	}
 	if first {
 		commands = append(commands, []string{"systemctl", "enable", "bimamba-slot.service", serviceUnit})
-		if !listens {
+		if !listens && !packaged {
 			commands = append(commands, []string{"systemctl", "enable", "--now", socketUnit})
 		}
 	}

@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,10 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bimamba/memmap/sign"
 )
 
 const (
@@ -95,6 +99,12 @@ func (s *Store) lockSession(who string) (func(), error) {
 		b, _ := readLimited(s.disk.path("lock"), 2*maxText)
 		return nil, fmt.Errorf("%s is deploying to this board: wait for its end", strings.TrimSpace(string(b)))
 	}
+	if err == nil {
+		left, _ := filepath.Glob(filepath.Join(s.root, Incoming+".*"))
+		for _, path := range left {
+			os.Remove(path)
+		}
+	}
 	return unlock, err
 }
 
@@ -112,14 +122,13 @@ type transfer struct {
 func (t *transfer) run(ctx context.Context, r io.Reader, w io.Writer) error {
 	s := t.store
 	if _, err := s.manifest(t.id); err == nil { // it is here already
-		if err := writeJSON(w, kindNeed, need{Whole: t.m.Size()}); err != nil {
+		again, err := t.stillWhole(ctx)
+		if err != nil {
 			return err
 		}
-		err := t.checkAll(ctx)
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("version %s is here, and damaged: %w; the board's storage may be failing; `bimamba slot prune` removes a version that is not in use", t.id, err)
+		if !again {
+			return writeJSON(w, kindNeed, need{Whole: t.m.Size()})
 		}
-		return err
 	}
 	t.missing, t.whole = make([][]bool, len(t.m.Files)), make([]bool, len(t.m.Files))
 	if err := s.disk.mkdir(t.dir); err != nil {
@@ -149,6 +158,24 @@ func (t *transfer) run(ctx context.Context, r io.Reader, w io.Writer) error {
 	}
 	s.log("%s is here: %s", t.id, t.m.Label)
 	return nil
+}
+
+// stillWhole checks a version that is here. One that is damaged is begun again, with what is good of it, unless it is in use.
+func (t *transfer) stillWhole(ctx context.Context) (again bool, err error) {
+	s := t.store
+	bad := t.checkAll(ctx)
+	if bad == nil || ctx.Err() != nil {
+		return false, bad
+	}
+	st, err := s.load()
+	if err != nil {
+		return false, err
+	}
+	if s.current() == t.id || st.Trial != nil && (st.Trial.ID == t.id || st.Trial.Previous == t.id) {
+		return false, fmt.Errorf("version %s is in use here, and damaged: %w; the board's storage may be failing; deployed with another --label it is another version, with files of its own", t.id, bad)
+	}
+	s.log("%s is damaged, and is sent again: %v", t.id, bad)
+	return true, s.disk.rename(filepath.Join(t.dir, manifestFile), filepath.Join(t.dir, offerFile))
 }
 
 // path is the store's name of the manifest's file i.
@@ -245,7 +272,7 @@ func (t *transfer) adopt(ctx context.Context, i int, list []source) error {
 			}
 			return t.store.disk.rename(src.rel, t.path(i))
 		}
-		if sum, err := t.sum(ctx, src.path, nil); err != nil || sum != f.SHA256 {
+		if sum, err := t.sum(ctx, src.path, nil, nil); err != nil || sum != f.SHA256 {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -279,6 +306,16 @@ func (t *transfer) keep(ctx context.Context, i int) error {
 		return err
 	}
 	if st.Nlink > 1 || st.Size != f.Size { // the name of a version's file, or not ours: it is not written to
+		return t.store.disk.remove(t.path(i))
+	}
+	if path := t.store.disk.path(t.path(i)); t.store.verity.state(path) == VerityOn { // it was whole once, and cannot be written to any more
+		sum, err := t.sum(ctx, path, nil, nil)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if t.whole[i] = err == nil && sum == f.SHA256; t.whole[i] {
+			return nil
+		}
 		return t.store.disk.remove(t.path(i))
 	}
 	buf := make([]byte, MaxPiece)
@@ -338,9 +375,16 @@ func (t *transfer) copyPieces(ctx context.Context, list []source) error {
 	}()
 	buf := make([]byte, MaxPiece)
 	for i := range t.m.Files {
+		f := &t.m.Files[i]
+		// A package's model is cut without regard to its tensors, and so into other pieces. As a whole it may still be the one.
+		same := slices.IndexFunc(list, func(s source) bool { return s.file.SHA256 == f.SHA256 && s.file.Size == f.Size })
 		var to *os.File
-		for p, piece := range t.m.Files[i].Pieces {
+		for p, piece := range f.Pieces {
 			src, ok := where[piece.SHA256]
+			at := place[piece.SHA256]
+			if !ok && same >= 0 {
+				src, ok, at = list[same], true, piece.Offset
+			}
 			if !ok || t.whole[i] || !t.missing[i][p] {
 				continue
 			}
@@ -355,7 +399,7 @@ func (t *transfer) copyPieces(ctx context.Context, list []source) error {
 				}
 				open[src.path] = from
 			}
-			if !holds(from, place[piece.SHA256], piece, buf) {
+			if !holds(from, at, piece, buf) {
 				continue // damaged: the deployer sends it
 			}
 			if to == nil {
@@ -481,18 +525,28 @@ func (t *transfer) fill(ctx context.Context, r io.Reader, want int64) error {
 	return nil
 }
 
-// checkAll reads every file back and checks its sum.
+// checkAll reads every file back and checks its sum, and has the kernel check the model's pages from then on.
 func (t *transfer) checkAll(ctx context.Context) error {
 	total, at := t.m.Size(), int64(0)
 	for i := range t.m.Files {
 		f := &t.m.Files[i]
-		if t.whole == nil || !t.whole[i] {
-			sum, err := t.sum(ctx, t.store.disk.path(t.path(i)), func(n int64) { t.progress("checking", at+n, total) })
+		var digest []byte
+		into := &digest
+		if !t.protectable(i) {
+			into = nil
+		}
+		if t.whole == nil || !t.whole[i] || into != nil {
+			sum, err := t.sum(ctx, t.store.disk.path(t.path(i)), into, func(n int64) { t.progress("checking", at+n, total) })
 			if err != nil {
 				return err
 			}
 			if sum != f.SHA256 {
 				return fmt.Errorf("%s does not have its checksum on the board's storage", f.Name)
+			}
+		}
+		if into != nil {
+			if err := t.protect(i, digest); err != nil {
+				return err
 			}
 		}
 		at += f.Size
@@ -501,37 +555,54 @@ func (t *transfer) checkAll(ctx context.Context) error {
 }
 
 // sum reads a file from the storage itself: what is in the kernel's cache is dropped before, so that a card that lost it is found out, and after, so that
-// the daemon's memory is what the daemon itself reads.
-func (t *transfer) sum(ctx context.Context, path string, progress func(int64)) (sum Sum, err error) {
+// the daemon's memory is what the daemon itself reads. Its fs-verity digest goes to digest if that is not nil.
+func (t *transfer) sum(ctx context.Context, path string, digest *[]byte, progress func(int64)) (sum Sum, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return sum, err
 	}
 	defer f.Close()
-	drop := func() { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) } // advice: a file system may not take it
-	drop()
-	defer drop()
+	drop(path)
+	defer drop(path)
 	h := sha256.New()
-	buf := make([]byte, 1<<20)
-	for n := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return sum, context.Cause(ctx)
-		}
-		k, err := f.Read(buf)
-		h.Write(buf[:k])
-		n += int64(k)
-		if progress != nil {
-			progress(n)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return sum, err
+	r := &checked{ctx: ctx, r: f, progress: progress}
+	if digest == nil {
+		_, err = io.CopyBuffer(h, r, make([]byte, 1<<20))
+	} else {
+		var st os.FileInfo
+		if st, err = f.Stat(); err == nil {
+			*digest, err = sign.Digest(io.TeeReader(bufio.NewReaderSize(r, 1<<20), h), st.Size())
 		}
 	}
 	h.Sum(sum[:0])
-	return sum, nil
+	return sum, err
+}
+
+// drop drops a file's pages from the kernel's cache. It is advice: a file system may not take it.
+func drop(path string) {
+	if f, err := os.Open(path); err == nil {
+		unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+		f.Close()
+	}
+}
+
+// checked reads until ctx ends, and tells how far it is.
+type checked struct {
+	ctx      context.Context
+	r        io.Reader
+	n        int64
+	progress func(int64)
+}
+
+func (c *checked) Read(b []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	n, err := c.r.Read(b)
+	if c.n += int64(n); c.progress != nil {
+		c.progress(c.n)
+	}
+	return n, err
 }
 
 // throttled writes progress to the deployer, a few frames a second.

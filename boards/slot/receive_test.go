@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,8 +146,22 @@ func TestReceive(t *testing.T) {
 		t.Errorf("beside a damaged version: %d bytes, %v", sent, err)
 	}
 	equal(t, s, mb.ID(), b)
-	if _, _, _, err = deliver(s, a, m, -1, -1); err == nil || !strings.Contains(err.Error(), CLI+" does not have its checksum") {
-		t.Errorf("a damaged version of the same ID gave %v", err)
+
+	// A damaged version is made whole, here by what another has; one that is in use is not touched.
+	if sent, _, _, err = deliver(s, a, m, -1, -1); err != nil || sent != 0 {
+		t.Errorf("a damaged version of the same ID: %d bytes, %v", sent, err)
+	}
+	equal(t, s, m.ID(), a)
+	equal(t, s, mb.ID(), b)
+	must(t, s.Activate(m.ID(), time.Minute, "test"))
+	for _, what := range []string{"on trial", "current"} {
+		must(t, os.WriteFile(s.Path(Daemon), pattern(3, 2000), 0o755))
+		if _, _, _, err = deliver(s, a, m, -1, -1); err == nil || !strings.Contains(err.Error(), "is in use here, and damaged: "+Daemon+" does not have its checksum") {
+			t.Errorf("a damaged version that is %s gave %v", what, err)
+		}
+		if what == "on trial" {
+			must(t, s.Confirm(m.ID()))
+		}
 	}
 }
 
@@ -162,6 +177,17 @@ func TestPackaged(t *testing.T) {
 	sent, _, _, err := deliver(s, a, m, -1, -1)
 	if err != nil || sent != 0 {
 		t.Errorf("%d bytes, %v", sent, err)
+	}
+	equal(t, s, m.ID(), a)
+
+	// Nor is it if the deployer cuts the model where its tensors begin, which a package's file does not tell.
+	must(t, s.drop(m.ID()))
+	i := slices.IndexFunc(m.Files, func(f File) bool { return f.Name == Model })
+	cut, err := NewFile(Model, false, bytes.NewReader(a[Model]), int64(len(a[Model])), []int64{100, 5000})
+	must(t, err)
+	m.Files[i] = *cut
+	if sent, _, _, err = deliver(s, a, m, -1, -1); err != nil || sent != 0 {
+		t.Errorf("cut otherwise: %d bytes, %v", sent, err)
 	}
 	equal(t, s, m.ID(), a)
 }

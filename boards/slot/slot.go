@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 
 // Dir is where the store lies on a board.
 const Dir = "/opt/bimamba"
+
+// Incoming is the beginning of the names of programs that are on their way to bin/bimamba. A deployer's session removes those that others left.
+const Incoming = Dir + "/bin/incoming"
 
 const (
 	manifestFile = "manifest.json"
@@ -47,11 +51,12 @@ type Store struct {
 	root    string
 	service Service
 	now     func() (boot string, up time.Duration, err error)
+	verity  verity
 }
 
 // Open is the store of the system below root, "/" on the board itself. Nothing needs to be there yet.
 func Open(root string, s Service) *Store {
-	return &Store{disk: disk{dir: filepath.Join(root, Dir)}, root: root, service: s, now: uptime}
+	return &Store{disk: disk{dir: filepath.Join(root, Dir)}, root: root, service: s, now: uptime, verity: kernelVerity}
 }
 
 // uptime is the boot's id and the time since then, with what the board slept: both are the kernel's, and do not depend on a clock that was set.
@@ -90,19 +95,36 @@ func (t *Trial) left(boot string, up time.Duration) (time.Duration, bool) {
 
 // load reads the state; none is an empty one.
 func (s *Store) load() (*state, error) {
-	b, err := readLimited(s.disk.path(stateFile), maxState)
+	st, err := s.read(stateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &state{Version: 1}, nil
 	}
+	return st, err
+}
+
+// errState says that a state is damaged, and not one of a later program.
+var errState = errors.New("damaged; the next boot, or `bimamba slot boot`, makes it anew")
+
+func (s *Store) read(name string) (*state, error) {
+	path := s.disk.path(name)
+	h, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	defer h.Close()
+	b, err := io.ReadAll(io.LimitReader(h, maxState+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxState {
+		return nil, fmt.Errorf("%s: %w: it has more than %d bytes", path, errState, maxState)
+	}
 	st := new(state)
 	if err := json.Unmarshal(b, st); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.disk.path(stateFile), err)
+		return nil, fmt.Errorf("%s: %w: %w", path, errState, err)
 	}
 	if st.Version != 1 {
-		return nil, fmt.Errorf("%s: version %d; this program knows 1", s.disk.path(stateFile), st.Version)
+		return nil, fmt.Errorf("%s: version %d; this program knows 1", path, st.Version)
 	}
 	ids := slices.Clone(st.Confirmed)
 	if t := st.Trial; t != nil {
@@ -113,7 +135,7 @@ func (s *Store) load() (*state, error) {
 	}
 	for _, id := range ids {
 		if !validID(id) {
-			return nil, fmt.Errorf("%s: %.40q is no version", s.disk.path(stateFile), id)
+			return nil, fmt.Errorf("%s: %w: %.40q is no version", path, errState, id)
 		}
 	}
 	return st, nil
@@ -205,6 +227,9 @@ func (s *Store) point(id string) error {
 // Activate switches to a version that is whole, as a trial that has to be confirmed within limit. who is named to others meanwhile. It returns when the daemon
 // is ready or has failed, which is no error yet: the trial is over then.
 func (s *Store) Activate(id string, limit time.Duration, who string) error {
+	if len(who) > maxText {
+		return fmt.Errorf("who: more than %d bytes", maxText)
+	}
 	if _, err := s.manifest(id); err != nil {
 		return err
 	}
@@ -434,14 +459,17 @@ func (s *Store) Failed(result string) error {
 	return s.service.Reload()
 }
 
-// BootCheck is what runs before the daemon's first start after a boot: a trial of an earlier boot is rolled back, and a current version that is not whole
-// gives way to the latest that is.
+// BootCheck is what runs before the daemon's first start after a boot: a trial of an earlier boot is rolled back, a state that is damaged is made anew, and a
+// current version that is not whole gives way to the latest that is.
 func (s *Store) BootCheck() error {
 	boot, _, err := s.now()
 	if err != nil {
 		return err
 	}
 	done, err := s.rollBack("the board was started again before it was confirmed", func(t *Trial) bool { return t.Boot != boot })
+	if errors.Is(err, errState) {
+		done, err = true, s.repair()
+	}
 	if err != nil {
 		return err
 	}
@@ -450,6 +478,37 @@ func (s *Store) BootCheck() error {
 		err = s.service.Reload()
 	}
 	return err
+}
+
+// repair makes a damaged state anew, of what else is there. If there may have been a trial it ends in the version before it.
+func (s *Store) repair() error {
+	unlock, err := s.lockState()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, bad := s.load()
+	if !errors.Is(bad, errState) {
+		return bad
+	}
+	if _, err := os.Lstat(s.disk.path(undoCurrent)); err == nil { // there is one while there is a trial
+		if err := s.disk.rename(undoCurrent, current); err != nil {
+			return err
+		}
+	}
+	st, err := s.read(undoState)
+	if err != nil {
+		st = &state{Version: 1}
+	}
+	st.Trial = nil
+	if now := s.current(); now != "" {
+		st.Confirmed = append(slices.DeleteFunc(st.Confirmed, func(c string) bool { return c == now }), now)
+	}
+	if err := s.disk.replace(stateFile, st.encode(), 0o644); err != nil {
+		return err
+	}
+	s.log("the state is made anew, with %s: %v", orPackage(s.current()), bad)
+	return nil
 }
 
 // mend replaces a current version that is not whole, as after a damage to the file system.

@@ -415,19 +415,56 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// TestBadState: files that are not ours are refused with their name, and nothing changes.
+// TestBadState: a state that is damaged is named, nothing changes by it, and a boot makes it anew. One of a later program is left alone.
 func TestBadState(t *testing.T) {
 	for _, text := range []string{"", "{", `{"version":2}`, `{"version":1,"confirmed":["../x"]}`, `{"version":1,"trial":{"id":"x"}}`, strings.Repeat(" ", maxState+1)} {
-		s, _, _ := newStore(t, t.TempDir())
+		s, service, _ := newStore(t, t.TempDir())
 		a := settled(t, s, small(1), "a")
+		b := place(t, s, small(2), "b")
 		must(t, os.WriteFile(s.disk.path(stateFile), []byte(text), 0o644))
-		for _, err := range []error{s.Activate(place(t, s, small(2), "b"), time.Minute, "test"), s.Confirm(a), s.BootCheck()} {
+		for _, err := range []error{s.Activate(b, time.Minute, "test"), s.Confirm(a), s.Expire(), s.Failed("watchdog")} {
 			if err == nil || !strings.Contains(err.Error(), "state.json") {
 				t.Errorf("%.30q: %v", text, err)
 			}
 		}
+		err := s.BootCheck()
 		if s.current() != a {
 			t.Errorf("%.30q: %s is current", text, s.current())
+		}
+		if strings.Contains(text, "2") {
+			if left, _ := os.ReadFile(s.disk.path(stateFile)); err == nil || string(left) != text {
+				t.Errorf("%.30q: %v, %s is left", text, err, left)
+			}
+			continue
+		}
+		must(t, err)
+		must(t, s.Activate(b, time.Minute, "test"))
+		if service.serves != b || trial(t, s).Previous != a {
+			t.Errorf("%.30q: %s serves, %+v", text, service.serves, trial(t, s))
+		}
+	}
+}
+
+// TestBadStateOnTrial: what is on trial when the state is lost is not taken for confirmed.
+func TestBadStateOnTrial(t *testing.T) {
+	for _, undo := range []bool{true, false} { // whether the state of before is still there
+		s, _, clock := newStore(t, t.TempDir())
+		z := settled(t, s, small(3), "z")
+		a := settled(t, s, small(1), "a")
+		must(t, s.Activate(place(t, s, small(2), "b"), time.Minute, "test"))
+		must(t, os.WriteFile(s.disk.path(stateFile), nil, 0o644))
+		want := []string{a}
+		if undo {
+			want = []string{z, a}
+		} else {
+			must(t, os.WriteFile(s.disk.path(undoState), []byte("x"), 0o644))
+		}
+		clock.boot = "boot-2"
+		must(t, s.BootCheck())
+		st, err := s.load()
+		must(t, err)
+		if s.current() != a || st.Trial != nil || !slices.Equal(st.Confirmed, want) || !strings.Contains(s.Last(), "made anew") {
+			t.Errorf("%s is current, %+v, %s", s.current(), st, s.Last())
 		}
 	}
 }

@@ -29,7 +29,9 @@ type VersionStatus struct {
 	Label string `json:"label"`
 	Whole bool   `json:"whole"` // false: on its way
 	Size  int64  `json:"bytes"` // of its files, which it may share with others
-	Error string `json:"error,omitempty"`
+	// Verity is whether the kernel checks each page of the model as it is read (fs-verity): on, off or none; "" for a version that is not whole or has no model.
+	Verity string `json:"verity"`
+	Error  string `json:"error,omitempty"`
 }
 
 // Status reads the store.
@@ -69,7 +71,7 @@ func (s *Store) Status(program string) (*Status, error) {
 		v := VersionStatus{ID: id}
 		m, err := s.manifest(id)
 		if err == nil {
-			v.Label, v.Whole, v.Size = m.Label, true, m.Size()
+			v.Label, v.Whole, v.Size, v.Verity = m.Label, true, m.Size(), s.verityOf(id, m)
 		} else if b, oerr := readLimited(s.disk.path(filepath.Join("versions", id, offerFile)), maxManifest); oerr == nil {
 			if m, err := ParseManifest(b); err == nil {
 				v.Label, v.Size = m.Label, m.Size()

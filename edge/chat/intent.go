@@ -2,7 +2,7 @@ package chat
 
 import (
 	"context"
-	"slices"
+	"encoding/json"
 	"strings"
 	"sync"
 
@@ -13,21 +13,6 @@ import (
 
 // homeTask is the task of an intent model whose intents are Home Assistant's, which clients know as tools.
 const homeTask = "home"
-
-// homeGrammar is what the model may write for a home with tools. It depends on what the system text says about the home and not on the text, in
-// which Home Assistant also tells the time.
-func (l *Local) homeGrammar(home *intent.Home, tools []intent.Tool) (*grammar.Grammar, error) {
-	key := *home
-	key.Entities = slices.Clone(home.Entities)
-	for i := range key.Entities {
-		key.Entities[i].State, key.Entities[i].Unit = "", "" // which no grammar has
-	}
-	g, err := l.homes.get([]any{key, tools}, func() (*grammar.Grammar, error) { return home.Grammar(tools) })
-	if err != nil {
-		return nil, Errorf(Invalid, "tools", "%v", err)
-	}
-	return g, nil
-}
 
 // encodeTask encodes an utterance as a task's prompt format says.
 func (l *Local) encodeTask(ctx context.Context, enc *encoder, task, utterance string) error {
@@ -64,8 +49,12 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 		}
 	}
 	var home *intent.Home
-	var calls *grammar.Grammar
 	if len(tools) > 0 {
+		for _, t := range tools {
+			if len(t.Parameters) > 0 && !json.Valid(t.Parameters) {
+				return nil, Errorf(Invalid, "tools", "the parameters of %q are not JSON", t.Name)
+			}
+		}
 		var system strings.Builder
 		for _, m := range r.Messages {
 			if m.Role == System {
@@ -73,10 +62,6 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 			}
 		}
 		home = intent.ReadHome(system.String())
-		var err error
-		if calls, err = l.homeGrammar(home, tools); err != nil {
-			return nil, err
-		}
 	}
 	utterance = intent.Utterance(info.Task, utterance)
 	enc := newEncoder(l.e)
@@ -100,7 +85,8 @@ func (l *Local) intent(ctx context.Context, info Info, r *Request, emit func(Eve
 	if req.Grammar != nil {
 		return nil, Errorf(Unsupported, "response_format", "an intent model answers a request with tools by calls or by a sentence of its own, not in a format; leave out the format or the tools")
 	}
-	req.Grammar = calls
+	form := home.Form(utterance, tools)
+	req.Constraint = func(v *grammar.Vocab) engine.Constraint { return form.Start(v) }
 	res, err := l.generate(ctx, req, nil)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"bimamba/edge/grammar"
-	"bimamba/edge/intent"
 	"bimamba/edge/model"
 	"bimamba/internal/testmodel"
 )
@@ -112,9 +111,6 @@ func TestIntent(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, calls)
 		}
 	}
-	if n := len(l.homes.list); n != 2 { // the recorded one, with all tools and with one
-		t.Errorf("%d homes are remembered, not 2", n)
-	}
 
 	// What a client writes is not taken for the end of what it says.
 	enc := newEncoder(l.e)
@@ -149,37 +145,9 @@ func TestIntent(t *testing.T) {
 	}
 }
 
-// TestHomes compiles a grammar for each of a few homes once, whatever else their texts say.
-func TestHomes(t *testing.T) {
+// TestTaskGrammar compiles a task's grammar once.
+func TestTaskGrammar(t *testing.T) {
 	l := &Local{}
-	text := func(clock, name, state string) string {
-		return "The time is " + clock + ".\n- names: " + name + "\n  domain: light\n  state: '" + state + "'\n  areas: Kitchen\n"
-	}
-	tools := []intent.Tool{{Name: "HassTurnOn"}}
-	get := func(system string, tools []intent.Tool) *grammar.Grammar {
-		t.Helper()
-		g, err := l.homeGrammar(intent.ReadHome(system), tools)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return g
-	}
-	first := get(text("10:01", "Lamp", "on"), tools)
-	if get(text("10:02", "Lamp", "on"), tools) != first || get(text("10:02", "Lamp", "off"), tools) != first {
-		t.Error("the time or a state made another grammar")
-	}
-	if get(text("10:01", "Other", "on"), tools) == first || get(text("10:01", "Lamp", "on"), nil) == first {
-		t.Error("another home, or other tools, have the same grammar")
-	}
-	for _, s := range strings.Split("abcdefghijkl", "") {
-		get(text("10:01", s, "on"), tools)
-	}
-	if n := len(l.homes.list); n != maxRecent {
-		t.Errorf("%d grammars", n)
-	}
-	if g := get(text("10:01", "i", "on"), tools); l.homes.list[0].grammar != g || len(l.homes.list) != maxRecent {
-		t.Error("the one used last is not in front")
-	}
 	task := l.taskGrammar("home")
 	if again := l.taskGrammar("home"); task == nil || again != task || l.taskGrammar("chess") != nil {
 		t.Error("a task's grammar")

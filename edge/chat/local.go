@@ -21,7 +21,6 @@ type Local struct {
 	opt      LocalOptions
 	name     string // canonical
 	grammars *grammar.Cache
-	homes    recent   // grammars of homes with tools
 	mixed    recent   // of tools with a format
 	tasks    sync.Map // by name: functions that give a task's grammar without tools, nil for none
 	personas map[string]*persona

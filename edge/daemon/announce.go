@@ -14,12 +14,15 @@ import (
 // ServiceType is what daemons announce themselves as.
 const ServiceType = "_bimamba._tcp"
 
-// announced is the port that a configuration announces, 0 for none: the first TCP address that other machines reach or, if it always does, any.
-func (d *daemon) announced(c *config.Config) (port int, encrypted bool) {
+// wyomingType is by what Home Assistant finds services.
+const wyomingType = "_wyoming._tcp"
+
+// announced is the port of those listened at that a configuration announces, 0 for none: the first TCP address that other machines reach or, if it always does, any.
+func announced(c *config.Config, listeners []*listener) (port int, encrypted bool) {
 	if c.MDNS == config.MDNSOff {
 		return 0, false
 	}
-	for _, l := range d.listeners {
+	for _, l := range listeners {
 		if a, ok := l.Addr().(*net.TCPAddr); ok && (l.from == fromNetwork || c.MDNS == config.MDNSOn) {
 			return a.Port, l.tls != nil
 		}
@@ -29,22 +32,34 @@ func (d *daemon) announced(c *config.Config) (port int, encrypted bool) {
 
 // announce says on the local network what is served, until ctx is done.
 func (d *daemon) announce(ctx context.Context) {
-	port, encrypted := d.announced(d.config())
-	if port == 0 {
+	var services []mdns.Service
+	host := hostLabel()
+	if d.voice != nil {
+		if port, _ := announced(d.config(), d.voice.listeners); port != 0 {
+			services = append(services, mdns.Service{Instance: instance(host), Type: wyomingType, Port: uint16(port)})
+		}
+	}
+	if port, encrypted := announced(d.config(), d.listeners); port != 0 {
+		services = append(services, d.service(host, port, encrypted))
+	}
+	if len(services) == 0 {
 		return
 	}
-	host := hostLabel()
+	failed := func(err error) { d.log.Warn("mdns", "error", err.Error()) }
+	if err := mdns.Announce(ctx, host, services, failed); err != nil {
+		failed(err)
+	}
+}
+
+// service is what is said of the daemon's own protocols.
+func (d *daemon) service(host string, port int, encrypted bool) mdns.Service {
 	s, done := d.models.use()
 	text := []string{"model=" + s.local.Models()[0].Name, "version=" + Version}
 	done()
 	if encrypted {
 		text = append(text, "tls=1")
 	}
-	failed := func(err error) { d.log.Warn("mdns", "error", err.Error()) }
-	service := mdns.Service{Instance: instance(host), Type: ServiceType, Port: uint16(port), Text: text}
-	if err := mdns.Announce(ctx, host, []mdns.Service{service}, failed); err != nil {
-		failed(err)
-	}
+	return mdns.Service{Instance: instance(host), Type: ServiceType, Port: uint16(port), Text: text}
 }
 
 // instance is the service's name for people, short enough for a label.

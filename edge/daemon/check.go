@@ -75,6 +75,9 @@ func Check(c *config.Config) (*CheckedModel, error) {
 			return r, err
 		}
 	}
+	if err := checkAssistant(c, f.Manifest()); err != nil {
+		return r, err
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	if _, err := readTuning(c, detect.Model(os.DirFS("/")), quiet); err != nil {
 		return r, err
@@ -97,6 +100,19 @@ func Check(c *config.Config) (*CheckedModel, error) {
 		}
 	}
 	return r, nil
+}
+
+// checkAssistant checks what the assistant would be made of.
+func checkAssistant(c *config.Config, m *memmap.Manifest) error {
+	if len(c.Wyoming) > 0 {
+		if err := checkTask(c, m); err != nil {
+			return err
+		}
+	}
+	if _, _, err := readHome(c); err != nil {
+		return err
+	}
+	return checkActions(c)
 }
 
 func checkPersona(c *config.Config, p config.Persona, blob *memmap.File) error {

@@ -48,6 +48,9 @@ type Options struct {
 	root  fs.FS                           // of the sensors' files, instead of the system's
 	write time.Duration                   // instead of writeTimeout
 	wrap  func(http.Handler) http.Handler // around all handlers
+
+	supervisor string        // instead of supervisorAddress
+	look       time.Duration // instead of lookEvery
 }
 
 // daemon is the running program.
@@ -67,7 +70,12 @@ type daemon struct {
 	governor  *governor.Governor
 	dir       *snapshot.Dir // nil without a state directory
 	limit     limit
+	rates     rates
+	passed    []notify.Listener // sockets that systemd passed for HTTP
 	listeners []*listener
+	voice     *voice // nil: no Wyoming
+	addon     *addon
+	actions   *actions
 	guard     *guard
 	server    *http.Server
 	reloads   atomic.Uint64
@@ -109,16 +117,19 @@ func Run(ctx context.Context, opt Options) (err error) {
 	d.models.energy = d.sensors.answer
 	d.governor = governor.New(1)
 	d.governor.SetLimits(limits(c))
-	d.opener = opener{d.log, d.governor.Pace, detect.Model(opt.root)}
+	d.opener = opener{log: d.log, pace: d.governor.Pace, board: detect.Model(opt.root)}
 
 	d.notifier.Status("opening " + c.Model)
-	s, err := d.opener.open(c)
-	if err != nil {
-		return errors.Join(err, d.sensors.close())
+	failed := make(chan error, 1)
+	if err := d.open(c, failed); err != nil {
+		d.voice.close()
+		return errors.Join(err, d.actions.close(), d.sensors.close())
 	}
-	d.models.swap(s)
-	d.governor.SetThreads(s.local.Engine().Model.Options().Decode)
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() {
+		d.voice.close()
+		err = errors.Join(err, d.close())
+	}()
+	s := d.models.now
 	logModel(d.log, s)
 	if ctx.Err() != nil { // opening can take a while
 		return nil
@@ -129,7 +140,48 @@ func Run(ctx context.Context, opt Options) (err error) {
 		}
 		return err
 	}
-	return d.serve(ctx)
+	return d.serve(ctx, failed)
+}
+
+// open opens the model, and before that what can answer without it.
+func (d *daemon) open(c *config.Config, failed chan<- error) error {
+	passed, err := notify.Listeners()
+	if err != nil {
+		return err
+	}
+	var voices []notify.Listener
+	for _, l := range passed {
+		if l.Name == socketName {
+			voices = append(voices, l)
+		} else {
+			d.passed = append(d.passed, l)
+		}
+	}
+	f, err := openBlob(c)
+	if err != nil {
+		return err
+	}
+	if d.actions, err = d.openActions(c); err == nil {
+		d.voice, err = d.openVoice(c, voices, f.Manifest())
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	if d.voice != nil {
+		d.opener.house = &d.voice.house
+		d.voice.serve(failed)
+	}
+	s, err := d.opener.bind(c, f)
+	if err != nil {
+		return err
+	}
+	d.models.swap(s)
+	d.governor.SetThreads(s.local.Engine().Model.Options().Decode)
+	if d.voice != nil {
+		close(d.voice.ready)
+	}
+	return nil
 }
 
 // close frees what requests use, for as long as there is time: what is not free then, the end of the process will free.
@@ -143,7 +195,7 @@ func (d *daemon) close() error {
 			time.Sleep(time.Millisecond)
 		}
 		d.background.Wait()
-		err := errors.Join(d.sensors.close(), d.models.now.close())
+		err := errors.Join(d.actions.close(), d.sensors.close(), d.models.now.close())
 		if d.dir != nil {
 			err = errors.Join(err, d.dir.Close())
 		}
@@ -175,7 +227,7 @@ func (d *daemon) surface(c *config.Config) (err error) {
 		d.certs.use(pair, d.log)
 		encrypt = d.certs.config()
 	}
-	if d.listeners, err = listen(c, &d.limit, encrypt, d.log); err != nil {
+	if d.listeners, err = listen(c, "listen", c.Listen, d.passed, &d.limit, encrypt, d.log); err != nil {
 		return err
 	}
 	token, err := d.readToken(c)
@@ -184,6 +236,7 @@ func (d *daemon) surface(c *config.Config) (err error) {
 	}
 	d.token.Store(&token)
 	d.sensors.start()
+	d.addon = d.openAddon()
 	return d.confine(c)
 }
 
@@ -200,14 +253,14 @@ func (d *daemon) readToken(c *config.Config) (string, error) {
 }
 
 // serve answers until ctx is done.
-func (d *daemon) serve(ctx context.Context) error {
+func (d *daemon) serve(ctx context.Context, failed chan error) error {
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	c := d.config()
 	if d.opt.write == 0 {
 		d.opt.write = writeTimeout
 	}
-	d.guard = &guard{conf: d.config, token: func() string { return *d.token.Load() }, next: d.handler(), log: d.log, write: d.opt.write}
+	d.guard = &guard{conf: d.config, token: func() string { return *d.token.Load() }, next: d.handler(), log: d.log, write: d.opt.write, rates: &d.rates}
 	if d.opt.wrap != nil {
 		d.guard.next = d.opt.wrap(d.guard.next)
 	}
@@ -222,11 +275,10 @@ func (d *daemon) serve(ctx context.Context) error {
 			}
 		},
 	}
-	failed := make(chan error, len(d.listeners))
 	var names []string
 	for _, l := range d.listeners {
 		names = append(names, l.String())
-		go func() { failed <- d.server.Serve(l) }()
+		go func() { first(failed, d.server.Serve(l)) }()
 	}
 	d.lastEnd.Store(time.Now().UnixNano())
 	d.log.Info("ready", "listen", strings.Join(names, " "), "seconds", time.Since(d.started).Seconds())
@@ -237,6 +289,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	watched, stopReload := context.WithCancel(ctx)
 	d.background.Go(func() { d.announce(watched) })
+	go d.addon.announce()
+	d.actions.start()
 	err := d.watch(watched, failed)
 	stopReload()
 	d.until = time.Now().Add(StopTime)
@@ -249,10 +303,20 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.stopping.Store(true)
 	cancel(errStopping) // what still runs ends now
+	d.voice.abort()
 	if !d.shutdown(time.Until(d.until) - lastTime) {
 		d.server.Close()
+		d.voice.close()
 	}
 	return err
+}
+
+// first sends an error, if none was sent before.
+func first(to chan<- error, err error) {
+	select {
+	case to <- err:
+	default:
+	}
 }
 
 // shutdown closes the addresses and waits until all connections are idle, for as long as limit. Those on which no whole request has come do not
@@ -269,7 +333,10 @@ func (d *daemon) shutdown(limit time.Duration) bool {
 		}
 		cancel()
 	}()
-	return d.server.Shutdown(ctx) == nil || d.requests.Load() == 0 && d.server.Close() == nil
+	voice := make(chan bool, 1)
+	go func() { voice <- d.voice.shutdown(ctx) }()
+	ended := d.server.Shutdown(ctx) == nil || d.requests.Load() == 0 && d.server.Close() == nil
+	return <-voice && ended
 }
 
 // watch waits for what ends the daemon, and meanwhile reloads, feeds the watchdog and looks whether anybody still asks.
@@ -321,7 +388,7 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 			d.govern(&held)
 			tidy() // what opening took, now that nobody waits for the first answer
 			after := d.config().IdleExit
-			if after > 0 && d.requests.Load() == 0 && time.Since(time.Unix(0, d.lastEnd.Load())) > after {
+			if after > 0 && d.requests.Load() == 0 && !d.actions.busy() && time.Since(time.Unix(0, d.lastEnd.Load())) > after {
 				d.log.Info("nobody asks: ending (idle_exit)")
 				return nil
 			}
@@ -329,14 +396,19 @@ func (d *daemon) watch(ctx context.Context, failed <-chan error) error {
 	}
 }
 
+// begin counts a request as under way, until end is called.
+func (d *daemon) begin() (end func()) {
+	d.requests.Add(1)
+	return func() {
+		d.lastEnd.Store(time.Now().UnixNano())
+		d.requests.Add(-1)
+	}
+}
+
 // count keeps track of requests under way.
 func (d *daemon) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.requests.Add(1)
-		defer func() {
-			d.lastEnd.Store(time.Now().UnixNano())
-			d.requests.Add(-1)
-		}()
+		defer d.begin()()
 		if d.stopping.Load() {
 			w.Header().Set("Connection", "close")
 			w.Header().Set("Retry-After", "1")
@@ -369,14 +441,14 @@ func logModel(log *slog.Logger, s *served) {
 	}
 }
 
-// HeapLimit is the memory that Go's heap is kept to, in bytes: buffers of connections, bodies of requests, vocabulary and masks.
+// HeapLimit is the memory that Go's heap is kept to, in bytes: buffers of connections, bodies of requests, vocabulary and masks, the home as its file is now.
 func HeapLimit(c *config.Config) int64 {
 	const usual, each = 512, 2 * 24 << 10
 	base := int64(40 << 20) // with room for the usual number of connections; as many can come from Unix sockets
 	if c.Memory > 0 {
 		base = 12 << 20 // a model that is read from storage has few at a time
 	}
-	return base + bodies(c)*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual))
+	return base + bodies(c)*int64(c.MaxBody) + each*int64(max(0, c.MaxConnections-usual)) + voiceMemory(c)
 }
 
 // bodies is how many bodies of requests of the largest size are in memory at a time; where memory is short they take a sixteenth of it.

@@ -37,10 +37,17 @@ type guard struct {
 	log   *slog.Logger
 	write time.Duration // writeTimeout
 
+	rates *rates
+
 	mu     sync.Mutex
-	peers  map[string]*bucket
 	bodies int // bytes set aside for bodies
 	panics uint64
+}
+
+// rates is how many requests peers send.
+type rates struct {
+	mu    sync.Mutex
+	peers map[string]*bucket
 }
 
 // bucket is what a peer may still send.
@@ -115,7 +122,7 @@ func (g *guard) admit(c *config.Config, w http.ResponseWriter, r *http.Request) 
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		return 0, "" // browsers ask without a token
 	}
-	if wait := g.rate(c.Rate, peer(r.RemoteAddr)); wait > 0 {
+	if wait := g.rates.wait(c.Rate, peer(r.RemoteAddr)); wait > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
 		return http.StatusTooManyRequests, fmt.Sprintf("more than %g requests a second from one address (rate)", c.Rate)
 	}
@@ -190,32 +197,32 @@ func peer(remote string) string {
 	return "unix"
 }
 
-// rate is how long a peer has to wait, 0 if it may go on.
-func (g *guard) rate(perSecond float64, peer string) time.Duration {
+// wait is how long a peer has to wait, 0 if it may go on.
+func (r *rates) wait(perSecond float64, peer string) time.Duration {
 	if perSecond <= 0 {
 		return 0
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
 	burst := max(1, 2*perSecond)
-	if g.peers == nil {
-		g.peers = map[string]*bucket{}
+	if r.peers == nil {
+		r.peers = map[string]*bucket{}
 	}
-	b := g.peers[peer]
+	b := r.peers[peer]
 	if b == nil {
-		if len(g.peers) >= maxPeers {
-			for p, b := range g.peers {
+		if len(r.peers) >= maxPeers {
+			for p, b := range r.peers {
 				if now.Sub(b.at).Seconds()*perSecond >= burst { // full again
-					delete(g.peers, p)
+					delete(r.peers, p)
 				}
 			}
-			if len(g.peers) >= maxPeers {
+			if len(r.peers) >= maxPeers {
 				return time.Second
 			}
 		}
 		b = &bucket{burst, now}
-		g.peers[peer] = b
+		r.peers[peer] = b
 	}
 	b.tokens = min(burst, b.tokens+now.Sub(b.at).Seconds()*perSecond)
 	b.at = now

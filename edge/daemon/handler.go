@@ -58,6 +58,8 @@ func (d *daemon) confine(c *config.Config) error {
 		Read:  append([]string{"/proc/self", "/sys/devices/system/cpu", "/sys/kernel/mm"}, c.ReadDirs()...),
 		Write: c.WriteDirs(), Sockets: c.SocketDirs(), Require: c.Sandbox == config.SandboxRequire,
 	}
+	files, ports := d.actions.reach()
+	rules.Read, rules.Connect = append(rules.Read, files...), ports
 	report, err := sandbox.Restrict(rules)
 	if err != nil {
 		return err

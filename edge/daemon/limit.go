@@ -135,9 +135,16 @@ func (c *countedConn) rest(idle bool) {
 
 // watch is the part of http.Server.ConnState that knows which connections are idle.
 func (l *limit) watch(c net.Conn, s http.ConnState) {
-	if c := counted(c); c != nil && (s == http.StateIdle || s == http.StateActive) {
+	if s == http.StateIdle || s == http.StateActive {
+		l.rest(c, s == http.StateIdle)
+	}
+}
+
+// rest notes whether a connection waits for a request.
+func (l *limit) rest(c net.Conn, idle bool) {
+	if c := counted(c); c != nil {
 		l.mu.Lock()
-		c.rest(s == http.StateIdle)
+		c.rest(idle)
 		l.mu.Unlock()
 	}
 }

@@ -35,10 +35,11 @@ type listener struct {
 	from  reach
 	limit *limit
 	tls   *tls.Config // nil: not encrypted
+	full  string      // what a connection reads that is one too many
 }
 
-// listen opens the addresses of a configuration, unless systemd passed sockets: then those are all, and the log says so.
-func listen(c *config.Config, limit *limit, encrypt *tls.Config, log *slog.Logger) (list []*listener, err error) {
+// listen opens the addresses of an option, unless systemd passed sockets for it: then those are all, and the log says so.
+func listen(c *config.Config, option string, addresses []config.Address, passed []notify.Listener, limit *limit, encrypt *tls.Config, log *slog.Logger) (list []*listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range list {
@@ -46,10 +47,6 @@ func listen(c *config.Config, limit *limit, encrypt *tls.Config, log *slog.Logge
 			}
 		}
 	}()
-	passed, err := notify.Listeners()
-	if err != nil {
-		return nil, err
-	}
 	var names []string
 	for _, p := range passed {
 		l := newListener(p.Listener, limit, encrypt)
@@ -58,25 +55,25 @@ func listen(c *config.Config, limit *limit, encrypt *tls.Config, log *slog.Logge
 	}
 	if len(passed) > 0 {
 		log.Info("sockets that systemd passed", "names", strings.Join(names, " "))
-		if from := c.Origin("listen"); from != "" {
-			log.Warn("listen is not used: the sockets that systemd passed come instead; change the socket unit, or disable it", "listen", fmt.Sprint(c.Listen), "from", from)
+		if from := c.Origin(option); from != "" {
+			log.Warn(option+" is not used: the sockets that systemd passed come instead; change the socket unit, or disable it", option, fmt.Sprint(addresses), "from", from)
 		}
 		return list, nil
 	}
-	for _, a := range c.Listen {
+	for _, a := range addresses {
 		if a.Network == "unix" {
-			if err := removeStale(a.Addr); err != nil {
+			if err := removeStale(option, a.Addr); err != nil {
 				return list, err
 			}
 		}
 		l, err := net.Listen(a.Network, a.Addr)
 		if err != nil {
-			return list, fmt.Errorf("--listen %v: %w", a, err)
+			return list, fmt.Errorf("--%s %v: %w", option, a, err)
 		}
 		if a.Network == "unix" && a.Addr[0] != '@' {
 			if err := os.Chmod(a.Addr, 0o660); err != nil {
 				l.Close()
-				return list, fmt.Errorf("--listen %v: %w", a, err)
+				return list, fmt.Errorf("--%s %v: %w", option, a, err)
 			}
 		}
 		list = append(list, newListener(l, limit, encrypt))
@@ -85,7 +82,7 @@ func listen(c *config.Config, limit *limit, encrypt *tls.Config, log *slog.Logge
 }
 
 // removeStale removes the socket file that a killed process left: one that nobody answers at.
-func removeStale(path string) error {
+func removeStale(option, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || path[0] == '@' {
 		return nil
@@ -94,17 +91,17 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("--listen unix:%s: the file exists and is no socket", path)
+		return fmt.Errorf("--%s unix:%s: the file exists and is no socket", option, path)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
-		return fmt.Errorf("--listen unix:%s: another process answers there", path)
+		return fmt.Errorf("--%s unix:%s: another process answers there", option, path)
 	}
 	return os.Remove(path)
 }
 
 func newListener(l net.Listener, limit *limit, encrypt *tls.Config) *listener {
-	out := &listener{Listener: l, limit: limit, from: fromUnix}
+	out := &listener{Listener: l, limit: limit, from: fromUnix, full: httpFull}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		out.from, out.tls = fromNetwork, encrypt
 		if a.IP.IsLoopback() {
@@ -161,7 +158,7 @@ func (l *listener) turnAway(c net.Conn) {
 		defer l.limit.leaving.Add(-1)
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(time.Second))
-		io.WriteString(c, full)
+		io.WriteString(c, l.full)
 		if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			io.Copy(io.Discard, io.LimitReader(c, 64<<10))
 		}
@@ -174,8 +171,8 @@ const sendBuffer = 64 << 10
 // maxLeaving is how many connections are told at a time that there is no room.
 const maxLeaving = 64
 
-// full is what a connection reads that is one too many.
-var full = func() string {
+// httpFull is what a connection reads that is one too many, where HTTP is spoken.
+var httpFull = func() string {
 	const body = `{"error":"too many connections are open (max_connections)"}`
 	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }()

@@ -91,6 +91,7 @@ type tester struct {
 	done   chan error
 	stop   context.CancelFunc
 	client *http.Client
+	env    []string
 	onLoad func() // called when the configuration is read; set before the start or a reload
 }
 
@@ -178,7 +179,7 @@ func (d *tester) run(opt Options) {
 		if d.onLoad != nil {
 			d.onLoad()
 		}
-		return config.Load([]string{"--config", d.file()}, nil, os.ReadFile)
+		return config.Load([]string{"--config", d.file()}, d.env, os.ReadFile)
 	}
 	opt.Reload, opt.Log, opt.Ready = d.reload, &d.log, func(a []string) { ready <- a }
 	ended := make(chan struct{})

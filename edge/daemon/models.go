@@ -14,6 +14,7 @@ import (
 	"bimamba/edge/chat"
 	"bimamba/edge/daemon/config"
 	"bimamba/edge/engine"
+	"bimamba/edge/home"
 	"bimamba/edge/model"
 	"bimamba/memmap"
 	"bimamba/neon/pool"
@@ -21,9 +22,10 @@ import (
 
 // served is an open blob with what runs on it.
 type served struct {
-	file  *memmap.File
-	local *chat.Local
-	users sync.WaitGroup
+	file      *memmap.File
+	local     *chat.Local
+	assistant *home.Assistant // nil: nobody asks for one
+	users     sync.WaitGroup
 
 	damaged atomic.Pointer[memmap.FaultError] // what could not be read of the file, nil if all could
 }
@@ -33,17 +35,29 @@ type opener struct {
 	log   *slog.Logger
 	pace  func(engine.Pass) engine.Rest // see engine.Options
 	board string                        // its own name, for which a tuning is
+	house *house                        // whose assistant the model has to be; nil: none
+}
+
+// openBlob maps the blob of a configuration.
+func openBlob(c *config.Config) (*memmap.File, error) {
+	f, err := memmap.Open(c.Model)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w; name a blob with --model FILE (`bimamba convert` makes one)", err)
+	}
+	return f, err
 }
 
 // open maps the blob of a configuration, reserves its memory and reads its personas.
 func (o *opener) open(c *config.Config) (*served, error) {
-	f, err := memmap.Open(c.Model)
+	f, err := openBlob(c)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w; name a blob with --model FILE (`bimamba convert` makes one)", err)
-		}
 		return nil, err
 	}
+	return o.bind(c, f)
+}
+
+// bind is open for a blob that is mapped. It closes the blob if it fails.
+func (o *opener) bind(c *config.Config, f *memmap.File) (*served, error) {
 	s, err := o.openFile(c, f)
 	if err != nil {
 		f.Close()
@@ -53,6 +67,11 @@ func (o *opener) open(c *config.Config) (*served, error) {
 }
 
 func (o *opener) openFile(c *config.Config, f *memmap.File) (*served, error) {
+	if o.house != nil {
+		if err := checkTask(c, f.Manifest()); err != nil {
+			return nil, err
+		}
+	}
 	signed, err := checkSigned(c, f)
 	if err != nil {
 		return nil, err
@@ -90,7 +109,14 @@ func (o *opener) openFile(c *config.Config, f *memmap.File) (*served, error) {
 			return nil, err
 		}
 	}
-	return &served{file: f, local: l}, nil
+	s := &served{file: f, local: l}
+	if o.house != nil {
+		if s.assistant, err = home.New(e, o.house.home()); err != nil {
+			e.Close()
+			return nil, fmt.Errorf("%s: %w", c.Model, err)
+		}
+	}
+	return s, nil
 }
 
 // modelOptions is how a configuration opens a model, but for threads that it leaves open.

@@ -117,11 +117,12 @@ func (d *tester) launch(env []string, passed ...*os.File) *child {
 	// A shell becomes the program, so that the process knows its own id.
 	c.cmd = exec.Command("/bin/sh", "-c", `[ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$0" "$@"`, program(d.t), "--config", d.file())
 	c.cmd.Stderr, c.cmd.ExtraFiles = &d.log, passed
-	c.cmd.Env = append(append(os.Environ(), "JOURNAL_STREAM="), env...)
+	c.cmd.Env = append(os.Environ(), "JOURNAL_STREAM=")
 	if len(passed) > 0 {
 		names := strings.Repeat(":bimambad.socket", len(passed))[1:]
 		c.cmd.Env = append(c.cmd.Env, fmt.Sprint("LISTEN_FDS=", len(passed)), "LISTEN_FDNAMES="+names)
 	}
+	c.cmd.Env = append(c.cmd.Env, env...)
 	if err := c.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}

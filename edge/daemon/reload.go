@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"bimamba/edge/daemon/config"
+	"bimamba/edge/home"
 )
 
 // startReload reloads beside everything else; the channel is closed at its end. There is only one at a time. It gives up when ctx ends.
@@ -76,6 +77,13 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	if err != nil {
 		return d.confined(err)
 	}
+	var house *home.Home
+	var st stamp
+	if d.voice != nil {
+		if house, st, err = readHome(next); err != nil {
+			return d.confined(err)
+		}
+	}
 	if anew && now.Memory > 0 {
 		d.log.Warn("another file has the model's name: it is served when the daemon is started again, as the option memory leaves room for one at a time", "file", now.Model)
 		anew = false
@@ -91,6 +99,10 @@ func (d *daemon) tryReload(ctx context.Context) error {
 	}
 	d.token.Store(&token)
 	d.limit.set(next.MaxConnections)
+	if d.voice != nil {
+		d.voice.setLimit(next)
+		d.voice.house.set(next, house, st)
+	}
 	d.governor.SetLimits(limits(next))
 	d.logTo.set(newHandler(d.opt.Log, next))
 	d.conf.Store(next)

@@ -244,17 +244,17 @@ func TestRate(t *testing.T) {
 }
 
 func TestRateBuckets(t *testing.T) {
-	g := &guard{}
+	var r rates
 	for i := range maxPeers {
-		if g.rate(1, fmt.Sprint(i)) != 0 {
+		if r.wait(1, fmt.Sprint(i)) != 0 {
 			t.Fatal("a first request was refused")
 		}
 	}
-	if g.rate(1, "one more") == 0 || len(g.peers) > maxPeers {
-		t.Errorf("%d peers are known", len(g.peers))
+	if r.wait(1, "one more") == 0 || len(r.peers) > maxPeers {
+		t.Errorf("%d peers are known", len(r.peers))
 	}
-	g.peers["0"].at = time.Now().Add(-time.Hour)
-	if g.rate(1, "one more") != 0 || len(g.peers) != maxPeers {
+	r.peers["0"].at = time.Now().Add(-time.Hour)
+	if r.wait(1, "one more") != 0 || len(r.peers) != maxPeers {
 		t.Errorf("a peer that has been silent for an hour keeps its place")
 	}
 	for addr, want := range map[string]string{

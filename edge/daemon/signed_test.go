@@ -90,8 +90,7 @@ func TestAnnounced(t *testing.T) {
 		{config.MDNSAuto, nil, 0}, {config.MDNSAuto, []*listener{unix, at(1, fromLoopback)}, 0}, {config.MDNSOn, []*listener{unix, at(1, fromLoopback)}, 1}, {config.MDNSOn, []*listener{unix}, 0},
 		{config.MDNSAuto, []*listener{at(1, fromLoopback), at(2, fromNetwork)}, 2}, {config.MDNSOff, []*listener{at(2, fromNetwork)}, 0},
 	} {
-		d := &daemon{listeners: tt.list}
-		if got, _ := d.announced(&config.Config{MDNS: tt.when}); got != tt.want {
+		if got, _ := announced(&config.Config{MDNS: tt.when}, tt.list); got != tt.want {
 			t.Errorf("mdns %s: port %d, want %d", tt.when, got, tt.want)
 		}
 	}

@@ -35,6 +35,9 @@ type status struct {
 
 	Energy   *statusEnergy   `json:"energy"`   // null: no sensor
 	Governor *statusGovernor `json:"governor"` // null: no limit is set
+	Home     *statusHome     `json:"home"`     // null, as the next: no Wyoming
+	Wyoming  *statusVoice    `json:"wyoming"`
+	Actions  *statusActions  `json:"actions"` // null: neither a target nor timers
 }
 
 type statusModel struct {
@@ -91,7 +94,10 @@ func (d *daemon) status() status {
 		Session: statusSlots{st.Sessions, st.Active, st.Waiting, st.Copies, st.InUse},
 		Tokens:  statusTokens{st.PromptTokens, st.CachedTokens, st.SampledTokens},
 		Rate:    statusRate{perSecond(st.PromptTokens-st.CachedTokens, st.PrefillTime), perSecond(st.SampledTokens, st.DecodeTime)},
-		Energy:  d.sensors.status(), Governor: d.statusGovernor(),
+		Energy:  d.sensors.status(), Governor: d.statusGovernor(), Actions: d.actions.status(),
+	}
+	if d.voice != nil {
+		out.Home, out.Wyoming = d.voice.house.status(), d.voice.status()
 	}
 	for _, m := range s.local.Models()[1:] {
 		if m.Persona != "" {
@@ -203,6 +209,10 @@ func writeMetrics(w io.Writer, st engine.Stats, e *engine.Engine, d *daemon) {
 	one("reloads_total", "counter", "Reloads that worked.", d.reloads.Load())
 	one("uptime_seconds", "gauge", "Since the start.", time.Since(d.started).Seconds())
 	d.writeBoardMetrics(w)
+	d.actions.writeMetrics(w)
+	if d.voice != nil {
+		d.voice.writeMetrics(w)
+	}
 	kernel, _ := neon.Kernel()
 	m := e.Manifest()
 	fmt.Fprintf(w, "# HELP bimamba_info What is served.\n# TYPE bimamba_info gauge\nbimamba_info{version=\"%s\",model=\"%s\",kind=\"%s\",kernel=\"%s\"} 1\n",

@@ -24,7 +24,7 @@ type job struct {
 	eos     []uint32
 	state   *state
 	sampler *sample.Sampler
-	matcher *grammar.Matcher // nil without a grammar
+	matcher Constraint // nil for any text
 	out     *output
 	res     Result
 	rows    int // in the pass that is under way
@@ -186,12 +186,16 @@ func (e *Engine) Generate(ctx context.Context, req Request, emit func(Piece) err
 			j.send(Piece{s, tokens})
 		}
 	})
-	if req.Grammar != nil {
+	if req.Grammar != nil || req.Constraint != nil {
 		v, err := e.vocabulary()
 		if err != nil {
 			return nil, err
 		}
-		j.matcher = req.Grammar.Start(v)
+		if req.Constraint != nil {
+			j.matcher = req.Constraint(v)
+		} else {
+			j.matcher = req.Grammar.Start(v)
+		}
 	}
 	if req.PromptLogProbs {
 		j.res.Prompt = append(j.res.Prompt, Token{ID: req.Prompt[0], LogProb: math.NaN()})

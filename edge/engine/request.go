@@ -18,6 +18,9 @@ type Request struct {
 	Stop      []string         // beside the model's own
 	Grammar   *grammar.Grammar // what the text may be; nil for any
 
+	// Constraint, if not nil, begins what the text may be, instead of Grammar: for texts that are not worth compiling.
+	Constraint func(*grammar.Vocab) Constraint
+
 	// Borders are lengths of prompt, ascending: what lies before them will be asked for again, with something else behind it. The first one
 	// should be the part that many prompts begin with.
 	Borders []int
@@ -26,6 +29,14 @@ type Request struct {
 	LogProbs       bool // Piece.Tokens and Result.Tokens
 	PromptLogProbs bool // Result.Prompt; the prompt then goes token by token
 	TopTokens      int  // with either, so many of the likeliest tokens at each place
+}
+
+// Constraint keeps a text in a form: a *[grammar.Matcher], or a *[grammar.Follower].
+type Constraint interface {
+	Mask(left int) []uint64 // the tokens that may come next, with left to go
+	Accept(id uint32) error
+	Complete() bool
+	Final() bool
 }
 
 // Token is a token with the natural logarithm of its probability, before sampling changes it.

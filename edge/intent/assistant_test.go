@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"bimamba/edge/grammar"
 )
 
 // TestHomeAssistant asks the default model what a user of the recorded home would.
@@ -14,7 +12,6 @@ func TestHomeAssistant(t *testing.T) {
 	a := openAssistant(t)
 	system, user, tools, _ := readExchange(t, "turn")
 	h := ReadHome(system)
-	g := compile(t, h, tools)
 	for _, c := range []struct{ said, want string }{ // as in TestCalls; "!" alone is any refusal
 		{user, `HassTurnOn {"area":"Kitchen","domain":["light"]}`},
 		{"Turn on the bedroom lamp.", `HassTurnOn {"name":"Bedroom Lamp"}`},
@@ -39,7 +36,7 @@ func TestHomeAssistant(t *testing.T) {
 		{"close the bathroom window", "!"},
 		{"turn off the garden lights", "!"},
 	} {
-		o := h.Calls(c.said, a.complete(t, "home", Utterance("home", c.said), g), tools)
+		o := h.Calls(c.said, a.ask(t, h, c.said, tools), tools)
 		if got := describe(o); strings.HasPrefix(c.want, "!") && !strings.HasPrefix(got, c.want) || !strings.HasPrefix(c.want, "!") && got != c.want {
 			t.Errorf("%q: %s, not %s", c.said, got, c.want)
 		}
@@ -50,103 +47,8 @@ func TestHomeAssistant(t *testing.T) {
 		}
 	}
 	system, user, tools, results := readExchange(t, "refused")
-	if o := ReadHome(system).Calls(user, a.complete(t, "home", Utterance("home", user), g), tools); !o.Refused || len(results) > 0 {
+	if o := ReadHome(system).Calls(user, a.ask(t, ReadHome(system), user, tools), tools); !o.Refused || len(results) > 0 {
 		t.Errorf("%q: %s behind %d results", user, describe(o), len(results))
-	}
-}
-
-func compile(t testing.TB, h *Home, tools []Tool) *grammar.Grammar {
-	t.Helper()
-	g, err := h.Grammar(tools)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
-// TestGrammar feeds what the model was trained to write, and what it must not be able to.
-func TestGrammar(t *testing.T) {
-	a := openAssistant(t)
-	system, _, tools, _ := readExchange(t, "turn")
-	home := compile(t, ReadHome(system), tools)
-	unknown := compile(t, new(Home), tools)
-	task := func(name string) *grammar.Grammar {
-		g, err := TaskGrammar(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return g
-	}
-	for _, c := range []struct {
-		name string
-		g    *grammar.Grammar
-		text string
-		want bool
-	}{
-		{"home", home, "{\"intent\":\"HassTurnOn\",\"domain\":\"light\",\"name\":\"bedroom lamp\"}\nTurned on", true},
-		{"alias", home, "{\"intent\":\"HassTurnOn\",\"name\":\"night light\"}\nTurned on", true},
-		{"no such name", home, "{\"intent\":\"HassTurnOn\",\"name\":\"toaster\"}\nTurned on", false},
-		{"a name of another domain", home, "{\"intent\":\"HassListAddItem\",\"item\":\"x\",\"name\":\"rover\"}\nAdded x", false},
-		{"no such area", home, "{\"intent\":\"HassTurnOn\",\"area\":\"attic\"}\nTurned on", false},
-		{"a timer's name", home, "{\"intent\":\"HassStartTimer\",\"minutes\":5,\"name\":\"pizza\"}\nTimer set", true},
-		{"not offered, replaced", home, "{\"intent\":\"HassGetState\",\"area\":\"kitchen\",\"domain\":\"light\",\"state\":\"on\"}\nLet me check", true},
-		{"another task's", home, "{\"intent\":\"PlayMusic\"}\n", true},
-		{"not offered, with slots", home, "{\"intent\":\"PlayMusic\",\"artist\":\"Queen\"}\n", false},
-		{"no intent", home, "{\"intent\":\"HassExplode\"}\n", false},
-		{"no reply line", home, "{\"intent\":\"HassTurnOn\",\"domain\":\"light\"}", false},
-		{"two lines of reply", home, "{\"intent\":\"HassTurnOn\",\"domain\":\"light\"}\na\nb", false},
-		{"unknown home", unknown, "{\"intent\":\"HassTurnOn\",\"area\":\"attic\",\"name\":\"toaster\"}\nTurned on", true},
-		{"task home", task("home"), "{\"intent\":\"HassLightSet\",\"area\":\"attic\",\"brightness\":50}\nBrightness set", true},
-		{"task assist", task("assist"), "{\"intent\":\"BookRestaurant\",\"party_size_number\":\"2\",\"cuisine\":[\"thai\",\"lao\"]}", true},
-		{"task topics", task("topics"), "{\"intent\":\"travel_alert\"}", true},
-		{"task topics with slots", task("topics"), "{\"intent\":\"travel_alert\",\"a\":\"b\"}", false},
-	} {
-		if got := a.accepts(c.g, c.text); got != c.want {
-			t.Errorf("%s: %q accepted is %v", c.name, c.text, got)
-		}
-	}
-	if _, err := TaskGrammar("chess"); err == nil {
-		t.Error("a grammar for the task chess")
-	}
-}
-
-// accepts tells whether a text, as the tokenizer splits it, is one of the grammar's.
-func (a *assistant) accepts(g *grammar.Grammar, text string) bool {
-	m := g.Start(a.vocab)
-	for _, id := range a.tokens.Encode(nil, text) {
-		if m.Accept(id) != nil {
-			return false
-		}
-	}
-	return m.Complete()
-}
-
-// TestGrammarTestSet feeds every completion that the test set expects and whose names the home has.
-func TestGrammarTestSet(t *testing.T) {
-	a := openAssistant(t)
-	rows, system := homeRows(t)
-	_, _, tools, _ := readExchange(t, "turn")
-	h := ReadHome(system)
-	g := compile(t, h, tools)
-	skipped := 0
-	for _, r := range rows {
-		if name, ok := r.Slots["name"].(string); ok && name != "all" && !strings.Contains(r.Intent, "Timer") {
-			if e, _ := h.named(name); e == nil {
-				skipped++
-				continue
-			}
-		}
-		if area, ok := r.Slots["area"].(string); ok && spelled(h.Areas, area) == "" {
-			skipped++
-			continue
-		}
-		if text := r.completion(t) + "\nDone"; !a.accepts(g, text) {
-			t.Errorf("%q is not a text of the grammar", text)
-		}
-	}
-	t.Logf("%d of %d rows, the others name what the house of the test set does not list", len(rows)-skipped, len(rows))
-	if skipped > len(rows)/20 {
-		t.Errorf("%d rows were left out", skipped)
 	}
 }
 
@@ -189,7 +91,6 @@ func TestTestSet(t *testing.T) {
 	_, _, tools, _ := readExchange(t, "turn")
 	rows = offered(rows, tools)
 	h := ReadHome(system)
-	g := compile(t, h, tools)
 	completions := map[string]string{}
 	for _, c := range []struct {
 		name string
@@ -203,13 +104,14 @@ func TestTestSet(t *testing.T) {
 			said := c.form(r.Prompt)
 			u := Utterance("home", said)
 			if _, ok := completions[u]; !ok {
-				completions[u] = a.complete(t, "home", u, g)
+				completions[u] = a.ask(t, h, said, tools)
 			}
 			switch o := h.Calls(said, completions[u], tools); {
 			case same(r, o):
 				exact++
 			case o.Refused:
 				refused++
+				t.Logf("%q: %s", said, o.Reason)
 			default:
 				t.Logf("%q: %s, not %v", said, describe(o), r.Slots)
 			}
@@ -229,7 +131,6 @@ func TestRemoved(t *testing.T) {
 	rows, system := homeRows(t)
 	_, _, tools, _ := readExchange(t, "turn")
 	full := ReadHome(system)
-	grammars := map[string]*grammar.Grammar{}
 	said, acted, told := 0, 0, 0
 	for _, r := range rows {
 		name, _ := r.Slots["name"].(string)
@@ -242,11 +143,8 @@ func TestRemoved(t *testing.T) {
 		if len(h.Entities) == len(full.Entities) || strings.Contains(r.Intent, "Timer") {
 			continue
 		}
-		if grammars[name] == nil {
-			grammars[name] = compile(t, h, tools)
-		}
 		said++
-		o := h.Calls(r.Prompt, a.complete(t, "home", Utterance("home", r.Prompt), grammars[name]), tools)
+		o := h.Calls(r.Prompt, a.ask(t, h, r.Prompt, tools), tools)
 		switch {
 		case o.Refused:
 		case strings.HasPrefix(o.Calls[0].Name, "Hass"):
@@ -270,7 +168,6 @@ func TestAbsent(t *testing.T) {
 	_, system := homeRows(t)
 	_, _, tools, _ := readExchange(t, "turn")
 	h := ReadHome(system)
-	g := compile(t, h, tools)
 	devices := "toaster|kitchen toaster|sauna|pool pump|hall chandelier|bedroom heater|desk lamp|garden lights|attic fan|garage sauna light|christmas tree|" +
 		"back yard sprinkler|bedroom tv|kitchen radio|office lamp|dishwasher|oven|left lamp|guest room humidifier|hallway lights|bathroom fan|coffee machine|" +
 		"living room aquarium|baby monitor|second bedroom lamp|outdoor lights|wine cooler|terrace awning|secret door|living room stereo|my wife's lamp|alarm"
@@ -280,7 +177,7 @@ func TestAbsent(t *testing.T) {
 		for _, command := range commands {
 			u := fmt.Sprintf(command, device)
 			said++
-			if o := h.Calls(u, a.complete(t, "home", u, g), tools); !o.Refused {
+			if o := h.Calls(u, a.ask(t, h, u, tools), tools); !o.Refused {
 				t.Errorf("%q: %s", u, describe(o))
 			}
 		}
@@ -295,11 +192,11 @@ func slow(t *testing.T) {
 	}
 }
 
-func BenchmarkGrammar(b *testing.B) {
+func BenchmarkForm(b *testing.B) {
 	system, _, tools, _ := readExchange(b, "turn")
 	h := ReadHome(system)
 	for b.Loop() {
-		compile(b, h, tools)
+		h.Form("set the bedroom lamp to 40 percent", tools)
 	}
 }
 

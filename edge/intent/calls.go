@@ -16,10 +16,21 @@ type Call struct {
 
 // Outcome is what a completion comes to: calls, or a text alone.
 type Outcome struct {
-	Calls   []Call
+	Calls   []Call // of Home.Calls
+	Meaning        // of Home.Understand
 	Text    string // for the user. With calls it is what to say when they have succeeded; it may be empty
 	Refused bool   // nothing is done, and Text says so
+	Doubt   bool   // it may not have been a command
+	Lacks   bool   // Refused, and Text asks for what would make it complete
 	Reason  string // of the refusal, for the log
+}
+
+// Meaning is an intent of the home's, with its slots, which are strings and numbers (float64).
+type Meaning struct {
+	Intent   string
+	Slots    map[string]any
+	Entities []*Entity // that it is for; none where it is for none
+	Choices  []*Entity // Refused, because it may be for any of these
 }
 
 // maxUtterance is how many bytes of a message are read: no command to a house is longer.
@@ -58,34 +69,12 @@ func (h *Home) Calls(utterance, completion string, tools []Tool) Outcome {
 	if len(tools) == 0 {
 		return Outcome{Text: completion}
 	}
-	if len(utterance) > maxUtterance || len(completion) > 8*maxUtterance {
-		return refuse("Sorry, that is too long for me.", "an utterance of %d bytes, a completion of %d", len(utterance), len(completion))
+	c, reply, refusal := h.read(utterance, completion)
+	if refusal != nil {
+		return *refusal
 	}
-	line, reply, _ := strings.Cut(completion, "\n")
-	reply = strings.TrimSpace(reply)
-	slots := map[string]any{}
-	if err := json.Unmarshal([]byte(line), &slots); err != nil {
-		return refuse("Sorry, I did not understand that.", "the completion's first line is no JSON object: %v", err)
-	}
-	name, ok := slots["intent"].(string)
-	if !ok {
-		return refuse("Sorry, I did not understand that.", "the completion has no intent")
-	}
-	delete(slots, "intent")
-	c := &call{home: h, intent: name, slots: map[string]any{}, said: newUtterance(utterance)}
-	for k, v := range slots {
-		if list, ok := v.([]any); ok && len(list) > 0 {
-			v = list[0] // the model writes a slot twice when it doubts where its value ends
-		}
-		switch v := v.(type) {
-		case string:
-			if v = strings.TrimSpace(v); v != "" {
-				c.slots[k] = v
-			}
-		case float64:
-			c.slots[k] = v
-		}
-	}
+	name := c.intent
+	c.acts = func() bool { return acts(c.tool.Name) }
 	if c.tool = find(tools, name); c.tool == nil {
 		if replies[name] && reply != "" {
 			return Outcome{Text: reply}
@@ -104,6 +93,41 @@ func (h *Home) Calls(utterance, completion string, tools []Tool) Outcome {
 		return refuse("Sorry, I did not understand that.", "arguments of %s: %v", name, err)
 	}
 	return Outcome{Calls: []Call{{c.tool.Name, b}}, Text: reply}
+}
+
+// read is the call that a completion has, and the reply behind it.
+func (h *Home) read(utterance, completion string) (*call, string, *Outcome) {
+	if len(utterance) > maxUtterance || len(completion) > 8*maxUtterance {
+		return nil, "", refusal("Sorry, that is too long for me.", "an utterance of %d bytes, a completion of %d", len(utterance), len(completion))
+	}
+	line, reply, _ := strings.Cut(completion, "\n")
+	reply = strings.TrimSpace(reply)
+	slots := map[string]any{}
+	if err := json.Unmarshal([]byte(line), &slots); err != nil {
+		return nil, "", refusal("Sorry, I did not understand that.", "the completion's first line is no JSON object: %v", err)
+	}
+	name, ok := slots["intent"].(string)
+	if !ok {
+		return nil, "", refusal("Sorry, I did not understand that.", "the completion has no intent")
+	}
+	delete(slots, "intent")
+	c := &call{home: h, intent: name, slots: map[string]any{}, said: newUtterance(utterance)}
+	c.said.fix(h.index())
+	for k, v := range slots {
+		if list, ok := v.([]any); ok && len(list) > 0 {
+			v = list[0] // the model writes a slot twice when it doubts where its value ends
+		}
+		switch v := v.(type) {
+		case string:
+			if v = strings.TrimSpace(v); v != "" {
+				c.slots[k] = v
+			}
+		case float64:
+			c.slots[k] = v
+		}
+	}
+	c.class, _ = c.slots["device_class"].(string)
+	return c, reply, nil
 }
 
 func refuse(text, reason string, args ...any) Outcome {
@@ -130,8 +154,11 @@ type call struct {
 	said   *utterance
 	intent string
 	slots  map[string]any // strings and numbers
-	tool   *Tool
-	target *Entity // that is named
+	tool   *Tool          // nil in a home of our own
+	acts   func() bool    // whether the call may change something
+	target *Entity        // that is named
+	class  string         // the device class that the model wrote
+	here   string         // the speaker's area, "" if that is not known
 }
 
 // substitute is another tool that does the same.
@@ -139,8 +166,8 @@ func (c *call) substitute(tools []Tool) *Tool {
 	if item, ok := strings.CutPrefix(c.intent, "HassShoppingList"); ok { // a to-do list like any other, where there is no integration of that name
 		c.intent = "HassList" + item
 		for _, e := range c.home.inDomain("todo") {
-			if m := c.said.longest([]*Entity{e}, e.Names[0], ""); m.entity != nil || slices.Contains(words(e.Names[0]), "shopping") && c.target == nil {
-				c.target, c.slots["name"] = e, e.Names[0]
+			if m := c.said.longest([]match{{e, e.Names[0], words(e.Names[0])}}, e.Names[0], ""); len(m) > 0 || slices.Contains(words(e.Names[0]), "shopping") && c.target == nil {
+				c.setTarget(e, e.Names[0])
 			}
 		}
 		if c.target == nil {
@@ -171,7 +198,7 @@ func (c *call) substitute(tools []Tool) *Tool {
 }
 
 // reads tells whether the call changes nothing.
-func (c *call) reads() bool { return !acts(c.tool.Name) }
+func (c *call) reads() bool { return !c.acts() }
 
 // onOff tells whether the intent does something to whatever it is given, so that it must be given something.
 func (c *call) onOff() bool { return c.intent == "HassTurnOn" || c.intent == "HassTurnOff" }
@@ -185,10 +212,8 @@ var free = set("item message search_query conversation_command")
 // arguments are the tool's.
 func (c *call) arguments() (map[string]any, *Outcome) {
 	p := c.tool.parameters()
-	for _, step := range []func(*parameters) *Outcome{c.quote, c.resolveFloor, c.resolveName, c.resolveArea, c.resolveDomain, c.checkNumber, c.checkRest} {
-		if o := step(p); o != nil {
-			return nil, o
-		}
+	if o := c.resolve(p); o != nil {
+		return nil, o
 	}
 	arguments := map[string]any{}
 	for _, k := range slices.Sorted(maps.Keys(c.slots)) {
@@ -210,8 +235,35 @@ func (c *call) arguments() (map[string]any, *Outcome) {
 			return nil, refusal("Sorry, I did not understand all of that.", "%s needs %s", c.tool.Name, k)
 		}
 	}
-	if c.intent == "HassStartTimer" && arguments["hours"] == nil && arguments["minutes"] == nil && arguments["seconds"] == nil {
-		return nil, refusal("For how long?", "a timer without a length")
-	}
 	return arguments, nil
+}
+
+// whichList takes a list that was named for the shopping list, which the model knows best.
+func (c *call) whichList(*parameters) *Outcome {
+	item, ok := strings.CutPrefix(c.intent, "HassShoppingList")
+	if !ok || c.tool != nil {
+		return nil
+	}
+	for _, e := range c.home.index().near(c.said).entries {
+		if e.entity.Domain == "todo" && c.said.span(e.words) >= 0 && !slices.Contains(e.words, "shopping") {
+			c.intent = "HassList" + item
+			c.setTarget(e.entity, e.spelling)
+		}
+	}
+	return nil
+}
+
+// resolve makes the slots those of this home.
+func (c *call) resolve(p *parameters) *Outcome {
+	for _, step := range []func(*parameters) *Outcome{c.whichList, c.quote, c.resolveFloor, c.resolveName, c.resolveArea, c.resolveDomain, c.checkColor, c.checkNumbers, c.checkAllNumbers, c.checkWay, c.checkRest, c.checkKind} {
+		if o := step(p); o != nil {
+			return o
+		}
+	}
+	if c.intent == "HassStartTimer" && c.slots["hours"] == nil && c.slots["minutes"] == nil && c.slots["seconds"] == nil {
+		o := lacks("For how long?", "a timer without a length")
+		return &o
+	}
+	c.describe()
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Limits of what ReadHome reads. Home Assistant exposes some hundred entities at the most.
@@ -16,18 +17,25 @@ const (
 
 // Entity is a device or something else that a home lets one ask for.
 type Entity struct {
+	ID     string   // "light.lamp"; "" if it is not told
 	Names  []string // its name, then its aliases, as the home writes them
 	Domain string   // "light", "cover", ...; "" if the text does not say
 	Areas  []string // its area's name, then that one's aliases; nil if it is in no area
+	Floors []string // its area's floor's name, then that one's aliases; nil if it is not told
+	Class  string   // Home Assistant's device class; "" for none, or if it is not told
 	State  string   // "" in a system text, which tells none since 2025
 	Unit   string   // of a state that is a number
 }
 
-// Home is what a system text says about a house. The zero value is one that nothing is known of.
+// Home is what is known of a house. The zero value is one that nothing is known of. It must not change once it has been used.
 type Home struct {
 	Entities []Entity
 	Areas    []string // names and aliases of all areas, sorted
 	Floors   []string // names of floors, sorted; Home Assistant tells none but the speaker's
+	Whole    bool     // all that there is is listed, even if that is nothing
+
+	once sync.Once
+	ix   *index
 }
 
 // ReadHome finds the entities, areas and floors in a system text. It reads Home Assistant's static context: YAML of a list with the keys names,
@@ -57,7 +65,7 @@ func unique(names []string) []string {
 }
 
 // known tells whether the text lists anything. Of a home without a list nothing can be checked.
-func (h *Home) known() bool { return len(h.Entities) > 0 }
+func (h *Home) known() bool { return len(h.Entities) > 0 || h.Whole }
 
 // hasDomain tells whether an entity of the domain is in the area, or anywhere if area is "".
 func (h *Home) hasDomain(domain, area string) bool {

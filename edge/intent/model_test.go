@@ -37,8 +37,15 @@ func openAssistant(t testing.TB) *assistant {
 	return &assistant{m, tokens, f.Manifest().Tasks, eos, grammar.NewVocab(tokens, eos)}
 }
 
-// complete is the task's completion within the grammar, or any if that is nil.
-func (a *assistant) complete(t testing.TB, task, utterance string, g *grammar.Grammar) string {
+// ask is the completion for what somebody says to a home.
+func (a *assistant) ask(t testing.TB, h *Home, said string, tools []Tool) string {
+	t.Helper()
+	u := Utterance("home", said)
+	return a.complete(t, "home", u, h.Form(u, tools).Start(a.vocab))
+}
+
+// complete is the task's completion within a form.
+func (a *assistant) complete(t testing.TB, task, utterance string, m *grammar.Follower[state]) string {
 	t.Helper()
 	i := slices.IndexFunc(a.tasks, func(k memmap.Task) bool { return k.Name == task })
 	ids := a.tokens.Encode(nil, a.tasks[i].Prefix+utterance+a.tasks[i].Suffix)
@@ -48,28 +55,20 @@ func (a *assistant) complete(t testing.TB, task, utterance string, g *grammar.Gr
 	if err := s.Prefill(context.Background(), ids, logits); err != nil {
 		t.Fatal(err)
 	}
-	var m *grammar.Matcher
-	if g != nil {
-		m = g.Start(a.vocab)
-	}
 	var out []uint32
 	for left := 80; left > 0; left-- {
-		var mask []uint64
-		if m != nil {
-			if mask = m.Mask(left); mask == nil {
-				break
-			}
+		mask := m.Mask(left)
+		if mask == nil {
+			break
 		}
 		best := -1
 		for id := range a.tokens.Size() {
-			if (m == nil || mask[id/64]>>(id%64)&1 != 0) && (best < 0 || logits[id] > logits[best]) {
+			if mask[id/64]>>(id%64)&1 != 0 && (best < 0 || logits[id] > logits[best]) {
 				best = id
 			}
 		}
-		if m != nil {
-			if err := m.Accept(uint32(best)); err != nil {
-				t.Fatal(err)
-			}
+		if err := m.Accept(uint32(best)); err != nil {
+			t.Fatal(err)
 		}
 		if slices.Contains(a.eos, uint32(best)) {
 			break

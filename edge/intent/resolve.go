@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -37,29 +36,140 @@ func (c *call) resolveName(p *parameters) *Outcome {
 	single := name
 	if name == "all" { // Home Assistant takes this name for any
 		single = ""
+		if c.reads() {
+			name = ""
+			delete(c.slots, "name")
+		}
 	}
-	if best := c.said.longest(c.candidates(p), single, domain); best.entity != nil {
-		c.setTarget(best.entity, best.name)
-		return nil
+	if best := c.said.longest(c.near(p), single, domain); len(best) > 0 {
+		return c.choose(best)
 	}
 	if name == "" || name == "all" && c.onOff() {
 		return nil
 	}
 	e, spelling := c.home.named(name)
 	if e == nil {
+		if some := c.partly(p, name); len(some) > 0 {
+			c.slots["name"] = some[0].name
+			return c.choose(some)
+		}
 		return refusal(fmt.Sprintf("Sorry, I don't know of %q.", name), "no entity is named %q", name)
 	}
 	// "the lamp" may be the Bedroom Lamp if no other lamp is in the home.
 	if !c.supports(e, spelling) {
 		return refusal("Sorry, I don't know that device.", "the utterance does not name %q", spelling)
 	}
-	for _, o := range c.candidates(p) {
-		if i := slices.IndexFunc(o.Names, func(n string) bool { return c.supports(o, n) }); i >= 0 && o.Names[0] != e.Names[0] {
-			return refusal(fmt.Sprintf("Which one, %s or %s?", e.Names[0], o.Names[0]), "the utterance may mean %q or %q", e.Names[0], o.Names[0])
+	return c.choose(c.near(p))
+}
+
+// near are the names that the utterance may mean, of entities that the call can be for, those that lack the fewest words in front.
+func (c *call) near(p *parameters) []match {
+	var found []match
+	for _, x := range c.home.index().near(c.said).entries {
+		if c.fits(p, x.entity) {
+			found = append(found, match{x.entity, x.spelling, x.words})
 		}
 	}
-	c.setTarget(e, spelling)
+	return found
+}
+
+// partly are the names that have all words of one: "the bedside lamp" may be anybody's. A word that means any device of a domain is none.
+func (c *call) partly(p *parameters, name string) []match {
+	own := words(name)
+	if !slices.ContainsFunc(own, func(w string) bool { return !plain(w) }) {
+		return nil
+	}
+	ix := c.home.index()
+	var found []match
+	for _, i := range ix.names.having(own) {
+		if x := &ix.names.entries[i]; c.fits(p, x.entity) {
+			found = append(found, match{x.entity, x.spelling, own})
+		}
+	}
+	return found
+}
+
+// choose makes the call one for the entity that is meant among several.
+func (c *call) choose(all []match) *Outcome {
+	narrow := func(fits func(match) bool) {
+		var some []match
+		for _, m := range all {
+			if fits(m) {
+				some = append(some, m)
+			}
+		}
+		if len(some) > 0 {
+			all = some
+		}
+	}
+	written, _ := c.slots["name"].(string)
+	domain, _ := c.slots["domain"].(string)
+	class, _ := c.slots["device_class"].(string)
+	narrow(func(m match) bool { return c.exact(m) })
+	if area, ok := c.slots["area"].(string); ok && c.said.has(words(area)) {
+		narrow(func(m match) bool { return spelled(m.entity.Areas, area) != "" })
+	}
+	if class != "" {
+		narrow(func(m match) bool { return m.entity.Class == class })
+	}
+	if domain != "" {
+		narrow(func(m match) bool { return m.entity.Domain == domain })
+	}
+	if s, _ := c.slots["state"].(string); s == "locked" || s == "unlocked" {
+		narrow(func(m match) bool { return m.entity.Domain == "lock" || m.entity.Class == "lock" })
+	}
+	if c.said.has(words(written)) { // else its words were not said, and the model had to write something
+		narrow(func(m match) bool { return strings.EqualFold(m.name, written) })
+	}
+	if c.here != "" {
+		narrow(func(m match) bool { return spelled(m.entity.Areas, c.here) != "" })
+	}
+	if len(all) == 0 {
+		return refusal("Sorry, I don't know that device.", "%s is for no entity that the utterance names", c.intent)
+	}
+	var others []*Entity
+	for _, m := range all {
+		if !slices.Contains(others, m.entity) {
+			others = append(others, m.entity)
+		}
+	}
+	if len(others) > 1 && !c.reads() {
+		try := *c
+		try.slots, try.said = maps.Clone(c.slots), c.said.clone()
+		try.setTarget(all[0].entity, all[0].name)
+		if o := try.checkRest(&parameters{}); o != nil {
+			return o
+		}
+		return c.ask(others)
+	}
+	c.setTarget(all[0].entity, all[0].name)
 	return nil
+}
+
+// exact tells whether a name was said word for word.
+func (c *call) exact(m match) bool { return c.said.span(m.words) >= 0 }
+
+// ask asks which of some entities is meant.
+func (c *call) ask(which []*Entity) *Outcome {
+	var names []string
+	for _, e := range which {
+		names = append(names, e.Names[0])
+	}
+	same := slices.ContainsFunc(which[1:], func(e *Entity) bool { return strings.EqualFold(e.Names[0], which[0].Names[0]) })
+	for i, e := range which {
+		if same && len(e.Areas) > 0 {
+			names[i] = "the one in the " + e.Areas[0]
+		}
+	}
+	const most = 4
+	o := refusal("", "the utterance may mean any of %q", names)
+	if len(names) > most {
+		o.Text = fmt.Sprintf("Which one? There are %d.", len(names))
+	} else {
+		o.Text = "Which one, " + strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1] + "?"
+	}
+	o.Choices = which
+	return o
 }
 
 // supports tells whether the utterance has all words of a name, those aside that the name of the entity's area has, too.
@@ -97,29 +207,29 @@ func (c *call) setTarget(e *Entity, name string) {
 	c.said.use(own)
 }
 
-// candidates are the entities that the tool can be meant for.
-func (c *call) candidates(p *parameters) []*Entity {
-	var found []*Entity
-	for i := range c.home.Entities {
-		e := &c.home.Entities[i]
-		if d := p.Properties["domain"]; d != nil && e.Domain != "" {
-			if _, ok := d.value(e.Domain, 0); !ok {
-				continue
-			}
+// tells are domains whose entities have a state and nothing to turn on.
+var tells = set("sensor binary_sensor person weather device_tracker sun zone todo calendar event update image camera conversation tts stt wake_word")
+
+// fits tells whether the tool can be meant for an entity.
+func (c *call) fits(p *parameters, e *Entity) bool {
+	if d := p.Properties["domain"]; d != nil && e.Domain != "" {
+		if _, ok := d.value(e.Domain, 0); !ok {
+			return false
 		}
-		if d := domains[c.intent]; d != "" && e.Domain != "" && d != e.Domain {
-			continue
-		}
-		found = append(found, e)
 	}
-	return found
+	if c.onOff() && tells[e.Domain] {
+		return false
+	}
+	d := c.domain()
+	return d == "" || e.Domain == "" || d == e.Domain
 }
 
-// domains of the intents that are for one only.
-var domains = map[string]string{
-	"HassLightSet": "light", "HassClimateSetTemperature": "climate", "HassSetVolume": "media_player", "HassMediaNext": "media_player",
-	"HassMediaPrevious": "media_player", "HassMediaPause": "media_player", "HassMediaUnpause": "media_player", "HassMediaSearchAndPlay": "media_player",
-	"HassVacuumStart": "vacuum", "HassVacuumReturnToBase": "vacuum", "HassListAddItem": "todo", "HassListCompleteItem": "todo",
+// domain is that of the entities that the intent is for, "" if it is for any.
+func (c *call) domain() string {
+	if k := intents[c.intent]; k != nil {
+		return k.domain
+	}
+	return ""
 }
 
 func (h *Home) inDomain(domain string) []*Entity {
@@ -139,6 +249,10 @@ var floors = set("upstairs downstairs basement attic")
 func (c *call) resolveFloor(*parameters) *Outcome {
 	floor, ok := c.slots["floor"].(string)
 	if !ok {
+		if f := c.left(&c.home.index().floors, "floor"); f != "" {
+			c.slots["floor"] = f
+			c.said.use(words(f))
+		}
 		return nil
 	}
 	w := words(floor)
@@ -156,6 +270,9 @@ func (c *call) resolveFloor(*parameters) *Outcome {
 			floor = s
 		}
 	}
+	if c.home.Whole && spelled(c.home.Floors, floor) == "" {
+		return refusal(fmt.Sprintf("Sorry, I don't know of a floor %q.", floor), "no floor is named %q", floor)
+	}
 	c.said.use(words(floor))
 	c.slots["floor"] = floor
 	return nil
@@ -171,9 +288,31 @@ func (c *call) inText(w []string) bool {
 	return false
 }
 
+// left is the one area, or floor, that was said word for word and that the model left out; "" where there is none, or where the intent takes none.
+func (c *call) left(l *lexicon, slot string) string {
+	k := intents[c.intent]
+	if c.tool != nil || k == nil || !slices.Contains(k.slots, slot) || c.target != nil || c.timer() || c.intent == "HassMediaSearchAndPlay" {
+		return ""
+	}
+	found := ""
+	for _, i := range l.find(c.said) {
+		if e := &l.entries[i]; c.said.unused(e.words) >= 0 && !c.inText(e.words) && !plain(e.words[0]) {
+			if found != "" {
+				return ""
+			}
+			found = e.spelling
+		}
+	}
+	return found
+}
+
 func (c *call) resolveArea(*parameters) *Outcome {
 	area, ok := c.slots["area"].(string)
 	if !ok {
+		if a := c.left(&c.home.index().areas, "area"); a != "" {
+			c.slots["area"] = a
+			c.said.use(words(a))
+		}
 		return nil
 	}
 	w := words(area)
@@ -197,101 +336,64 @@ func (c *call) resolveArea(*parameters) *Outcome {
 
 // resolveDomain sees to it that a call for no single device is for a kind of devices that is there.
 func (c *call) resolveDomain(p *parameters) *Outcome {
-	if name := c.slots["name"]; name != nil && name != "all" || p.Properties["domain"] == nil && domains[c.intent] == "" || c.timer() {
+	if name := c.slots["name"]; name != nil && name != "all" || p.Properties["domain"] == nil && c.domain() == "" || c.timer() {
 		return nil
 	}
 	domain, _ := c.slots["domain"].(string)
+	if c.onOff() && c.tool == nil && (domain == "switch" && !c.said.says(set("switches outlet outlets plug plugs")) && slices.Index(c.said.words, "switch") == 0 ||
+		c.said.says(set("everything")) && !c.said.says(domainWords[domain])) { // "switch" was the verb, and "everything" is not all fans
+		domain = ""
+		delete(c.slots, "domain")
+		delete(c.slots, "device_class")
+		if c.slots["name"] == "all" {
+			delete(c.slots, "name")
+		}
+	}
 	if domain == "" && c.onOff() {
-		for _, d := range []string{"light", "fan"} {
-			if slices.ContainsFunc(c.said.words, func(w string) bool { return domainWords[d][w] }) {
-				domain = d
+		var said []string
+		for _, d := range []string{"light", "fan", "cover", "valve", "switch", "scene", "script", "media_player"} {
+			if c.said.says(domainWords[d]) {
+				said = append(said, d)
 			}
 		}
-		if slices.Contains(c.said.words, "light") && slices.Contains(c.said.words, "fan") || domain == "" && !(c.slots["area"] != nil && c.everything()) {
-			return refusal("What do you mean?", "%s without a device or a kind of devices", c.intent)
+		if i := slices.Index(said, "switch"); i >= 0 && len(said) > 1 { // which was the verb
+			said = slices.Delete(said, i, i+1)
+		}
+		switch {
+		case c.said.says(set("lock locks")) || c.said.says(set("unlock")) && c.said.says(set("door doors")):
+			domain = "lock"
+		case len(said) == 1:
+			domain = said[0]
+		case len(said) > 1:
+			return refusal("What do you mean?", "the utterance speaks of %q", said)
+		case c.everything() && (c.slots["area"] != nil || c.tool == nil && (c.slots["floor"] != nil || c.said.says(set("everything")))):
+		default:
+			if o := c.checkRest(p); o != nil {
+				return o
+			}
+			o := lacks("What do you mean?", "%s without a device or a kind of devices", c.intent)
+			return &o
+		}
+		if domain == "cover" && c.class == "" {
+			for _, class := range strings.Fields(coverClasses) {
+				if c.said.says(classWords[class]) && c.class == "" {
+					c.class, c.slots["device_class"] = class, class
+				}
+			}
 		}
 		if domain != "" {
 			c.slots["domain"] = domain
 		}
 	}
 	if domain == "" {
-		domain = domains[c.intent]
+		domain = c.domain()
 	}
 	area, _ := c.slots["area"].(string)
-	if c.reads() && area == "" && strings.HasSuffix(domain, "sensor") {
+	if c.reads() && area == "" && strings.HasSuffix(domain, "sensor") && c.slots["device_class"] == nil {
 		return refusal("Sorry, I can't tell.", "the states of all of the home's sensors are no answer")
 	}
-	if c.home.known() && !c.home.hasDomain(domain, area) {
+	if c.home.known() && domain != "" && !c.home.hasDomain(domain, area) {
 		return refusal("Sorry, there is no such device.", "no entity of domain %q in area %q", domain, area)
-	}
-	return nil
-}
-
-// checkNumber compares the one number of a call with the one that was said.
-func (c *call) checkNumber(*parameters) *Outcome {
-	if c.timer() {
-		return nil
-	}
-	for k, v := range c.slots {
-		n, ok := v.(float64)
-		said := c.said.numbers()
-		if !ok || len(said) == 0 || slices.Contains(said, n) {
-			continue
-		}
-		if len(said) > 1 {
-			return refusal("Sorry, I did not understand the number.", "%s = %v, but the utterance has %v", k, n, said)
-		}
-		c.slots[k] = said[0]
-	}
-	return nil
-}
-
-// numbers are the decimal numbers in the text that are not used by a name.
-func (u *utterance) numbers() []float64 {
-	var found []float64
-	for f := range strings.FieldsFuncSeq(u.text, func(r rune) bool { return !strings.ContainsRune("0123456789.,", r) }) {
-		f = strings.Trim(f, ".,")
-		n, err := strconv.ParseFloat(strings.Replace(f, ",", ".", 1), 64)
-		if w := words(f); err == nil && len(w) > 0 && !u.isUsed(w[0]) {
-			found = append(found, n)
-		}
-	}
-	return found
-}
-
-// checkRest refuses what has a word that the call does not account for: "turn on the toaster" is no order for all lights.
-func (c *call) checkRest(p *parameters) *Outcome {
-	if c.target != nil && c.slots["area"] == nil {
-		for _, a := range c.home.Areas {
-			if w := words(a); c.said.span(w) >= 0 && !c.said.allUsed(w) && spelled(c.target.Areas, a) == "" && !c.inText(w) {
-				return refusal("Sorry, I don't know that device.", "%q is not in the area %q", c.target.Names[0], a)
-			}
-		}
-	}
-	if c.reads() || c.timer() || p.Properties["name"] == nil || !c.home.known() {
-		return nil
-	}
-	for k, v := range c.slots {
-		if free[k] {
-			return nil
-		}
-		if s, ok := v.(string); ok && k != "name" {
-			c.said.use(words(s))
-		}
-	}
-	own := domains[c.intent]
-	if d, ok := c.slots["domain"].(string); ok {
-		own = d
-	}
-	if c.target != nil {
-		own = c.target.Domain
-	}
-	owns := []string{own}
-	if own == "" { // of a kind that the text does not tell
-		owns = slices.Collect(maps.Keys(domainWords))
-	}
-	if r := c.said.rest(owns...); r != "" {
-		return refusal(fmt.Sprintf("Sorry, I don't know of %q.", r), "%s does not account for %q", c.intent, r)
 	}
 	return nil
 }

@@ -4,28 +4,19 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"bimamba/edge/internal/edit"
 )
 
+var apostrophes = strings.NewReplacer("'", "", "’", "")
+
 // words are the words of a text in lower case. Apostrophes are dropped, all else that is no letter or digit parts words.
 func words(s string) []string {
-	s = strings.NewReplacer("'", "", "’", "").Replace(strings.ToLower(s))
-	return strings.FieldsFunc(s, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c) })
-}
-
-// similar tells whether two words count as one: one is the other's plural, or, if both are long, one letter is wrong. Numbers must be equal.
-func similar(a, b string) bool {
-	switch {
-	case a == b:
-		return true
-	case min(len(a), len(b)) < 3 || a[0] != b[0]:
-		return false
-	case a+"s" == b || b+"s" == a || a+"es" == b || b+"es" == a:
-		return true
+	s = strings.ToLower(s)
+	if strings.ContainsAny(s, "'’") {
+		s = apostrophes.Replace(s)
 	}
-	return min(utf8.RuneCountInString(a), utf8.RuneCountInString(b)) >= 5 && !strings.ContainsFunc(a+b, unicode.IsDigit) && oneEdit([]rune(a), []rune(b))
+	return strings.FieldsFunc(s, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c) })
 }
 
 // oneEdit tells whether one letter put in, left out, changed, or swapped with the next makes b of a.
@@ -52,11 +43,36 @@ type utterance struct {
 	text  string
 	words []string
 	used  []bool
+	fixed []bool // words that are certainly what was said
+
+	strict bool // numbers are to be accounted for, too
 }
 
 func newUtterance(s string) *utterance {
 	w := words(s)
-	return &utterance{s, w, make([]bool, len(w))}
+	u := &utterance{s, w, make([]bool, len(w)), make([]bool, len(w)), false}
+	for i, x := range w {
+		u.fixed[i] = plain(x)
+	}
+	return u
+}
+
+// plain tells whether a word is one of commands.
+func plain(w string) bool {
+	return isNumber(w) || vocabulary()[w]
+}
+
+// fix notes the words that are the home's.
+func (u *utterance) fix(ix *index) {
+	for i, w := range u.words {
+		u.fixed[i] = u.fixed[i] || ix.words[w]
+	}
+}
+
+func (u *utterance) clone() *utterance {
+	c := *u
+	c.used = slices.Clone(u.used)
+	return &c
 }
 
 // has tells whether all of the words occur, in any order.
@@ -70,8 +86,8 @@ func (u *utterance) has(ws []string) bool {
 }
 
 func (u *utterance) hasWord(w string) bool {
-	for _, x := range u.words {
-		if similar(w, x) {
+	for i, x := range u.words {
+		if alike(w, x, u.fixed[i]) || i > 0 && len(w) > 5 && u.words[i-1]+x == w {
 			return true
 		}
 	}
@@ -96,20 +112,23 @@ next:
 func (u *utterance) use(ws []string) {
 	for _, w := range ws {
 		for i, x := range u.words {
-			if similar(w, x) {
+			if alike(w, x, u.fixed[i]) {
 				u.used[i] = true
+			}
+			if i > 0 && len(w) > 5 && u.words[i-1]+x == w { // "bed room"
+				u.used[i-1], u.used[i] = true, true
 			}
 		}
 	}
 }
 
-// rest is the first run of words that nothing accounts for: not the call, not the domains' own words, and not those of any command.
-func (u *utterance) rest(domains ...string) string {
+// rest is the first run of words that neither the call nor the sets account for.
+func (u *utterance) rest(sets ...map[string]bool) string {
 	var run []string
 	for i, w := range u.words {
-		known := u.used[i] || commandWords[w] || isNumber(w)
-		for _, d := range domains {
-			known = known || domainWords[d][w]
+		known := u.used[i] || functionWords[w] || (isNumber(w) || numberWords[w] > 0) && !u.strict
+		for _, s := range sets {
+			known = known || s[w]
 		}
 		if !known {
 			run = append(run, w)
@@ -120,48 +139,12 @@ func (u *utterance) rest(domains ...string) string {
 	return strings.Join(run, " ")
 }
 
+// says tells whether any of the words of a set was said.
+func (u *utterance) says(s map[string]bool) bool {
+	return slices.ContainsFunc(u.words, func(w string) bool { return s[w] })
+}
+
 func isNumber(w string) bool { return w[0] >= '0' && w[0] <= '9' }
-
-func set(s string) map[string]bool {
-	m := map[string]bool{}
-	for _, w := range strings.Fields(s) {
-		m[w] = true
-	}
-	return m
-}
-
-// commandWords say nothing about which device is meant. They are what is left of Home Assistant's English command templates when names, areas
-// and kinds of devices are taken out, and their like.
-var commandWords = set(`
-	a an the this that these those it its them here there my our your me us i we you
-	all every each everything everywhere anything any single both entire whole devices device
-	to in on off of at for from by with into onto out up down over across around throughout inside and or then but also too
-	is are be am was do does did can could would will should may might want need like love d id s ll please thanks thank hey ok okay now just right away
-	again let lets have get got make made sure there so
-	turn turned switch switched put bring set change adjust activate deactivate enable disable start stop run play pause resume unpause skip next previous
-	back go open opened close closed shut lock unlock raise lower lift increase decrease dim brighten light illuminate lit transition show give reduce
-	toggle press power clean vacuum return dock
-	percent degrees degree brightness color colour position temperature temp volume level value highest lowest maximum minimum max min half full fully
-	room rooms area areas space floor floors level house home apartment flat place building
-	one two three four five six seven eight nine ten fifteen twenty thirty forty fifty sixty seventy eighty ninety hundred zero quarter
-	warmer cooler hotter colder louder quieter brighter darker
-	last latest replay rewind song songs track tracks music item media show shows scene script mode
-	what whats which who where when how many much state status tell`)
-
-// domainWords are the words that mean any device of a domain.
-var domainWords = map[string]map[string]bool{
-	"light":        set("light lights lamp lamps lighting bulb bulbs"),
-	"fan":          set("fan fans"),
-	"switch":       set("switch switches outlet outlets plug plugs"),
-	"cover":        set("cover covers curtain curtains blind blinds shade shades shutter shutters awning awnings gate gates window windows door doors garage drapes damper"),
-	"lock":         set("lock locks door doors"),
-	"valve":        set("valve valves"),
-	"scene":        set("scene scenes"),
-	"script":       set("script scripts"),
-	"climate":      set("thermostat thermostats heating climate ac"),
-	"media_player": set("player players tv television tvs speaker speakers radio stereo sound"),
-	"vacuum":       set("vacuum vacuums robot cleaner base"),
-}
 
 // within tells whether the words stand in the utterance only as a part of the whole.
 func (u *utterance) within(part, whole []string) bool {
@@ -169,7 +152,8 @@ func (u *utterance) within(part, whole []string) bool {
 	if i < 0 {
 		return false
 	}
-	rest := &utterance{words: append(append([]string(nil), u.words[:i]...), u.words[i+len(whole):]...)}
+	j := i + len(whole)
+	rest := &utterance{words: slices.Concat(u.words[:i], u.words[j:]), fixed: slices.Concat(u.fixed[:i], u.fixed[j:])}
 	return !rest.has(part)
 }
 
@@ -191,27 +175,27 @@ func (u *utterance) allUsed(ws []string) bool {
 	return true
 }
 
-// match is an entity whose whole name was said.
+// match is an entity by one of its names.
 type match struct {
 	entity *Entity
 	name   string
-	n      int // words
+	words  []string
 }
 
-// longest is the entity with the longest name that was said word for word, in words that nothing else accounts for. Where the model named none,
+// longest are those with the longest name that was said word for word, in words that nothing else accounts for. Where the model named none,
 // names of one word do not count, and never those of a word like "lock", unless the model means it: such words are said in other meanings.
-func (u *utterance) longest(entities []*Entity, named, domain string) match {
-	var best match
-	for _, e := range entities {
-		for _, name := range e.Names {
-			w := words(name)
-			switch {
-			case len(w) <= best.n || u.unused(w) < 0:
-			case len(w) == 1 && (named == "" || commandWords[w[0]] && !strings.EqualFold(name, named)):
-			case named == "" && domain != "" && e.Domain != "" && e.Domain != domain && !domainless[e.Domain]:
-			default:
-				best = match{e, name, len(w)}
-			}
+func (u *utterance) longest(names []match, named, domain string) []match {
+	var best []match
+	for _, m := range names {
+		w, e := m.words, m.entity
+		switch {
+		case len(best) > 0 && len(w) < len(best[0].words) || u.unused(w) < 0:
+		case len(w) == 1 && (named == "" || plain(w[0]) && !strings.EqualFold(m.name, named)):
+		case named == "" && domain != "" && e.Domain != "" && e.Domain != domain && !domainless[e.Domain]:
+		case len(best) > 0 && len(w) == len(best[0].words):
+			best = append(best, m)
+		default:
+			best = []match{m}
 		}
 	}
 	return best

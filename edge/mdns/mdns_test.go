@@ -238,3 +238,48 @@ func FuzzPackets(f *testing.F) {
 		}
 	})
 }
+
+// TestAskedAgain: a question that was lost is asked once more.
+func TestAskedAgain(t *testing.T) {
+	loopback := func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 }
+	list, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list, loopback)
+	if i < 0 {
+		t.Skip("no loopback")
+	}
+	c, err := listen(&list[i], port)
+	if err != nil {
+		t.Skipf("multicast does not work here: %v", err)
+	}
+	defer c.Close()
+	const kind = "_bimamba-asked-again._tcp"
+	asked := make(chan bool)
+	go func() {
+		defer close(asked)
+		for buf := make([]byte, maxPacket); ; {
+			n, _, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if strings.Contains(string(buf[:n]), "_bimamba-asked-again") {
+				asked <- true
+			}
+		}
+	}()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go browse(ctx, kind, loopback)
+	for n := range 2 {
+		select {
+		case <-asked:
+		case <-time.After(10 * time.Second):
+			if n == 0 {
+				t.Skip("multicast does not work here: nothing comes")
+			}
+			t.Fatal("it is not asked again")
+		}
+	}
+}

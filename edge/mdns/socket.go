@@ -22,6 +22,7 @@ const (
 	look       = 15 * time.Second       // how often interfaces are looked for
 	perSecond  = 10                     // answers on an interface
 	shareDelay = 100 * time.Millisecond // spread of answers to what several hosts may answer
+	askAgain   = time.Second            // after which a question or announcement is sent once more: a radio loses multicast (RFC 6762, section 5.2: not sooner)
 )
 
 // listen opens a socket on an interface that hears and speaks to its group there. at is its port, 0 for any.
@@ -139,6 +140,7 @@ func (a *announcer) look() {
 			continue
 		}
 		s := &speaker{zone: a.zone, conn: c, addrs: addrs, far: a.far, done: make(chan struct{})}
+		s.again = time.AfterFunc(askAgain, func() { s.announce(false) }) // section 8.3: at least twice
 		a.speaks[ifi.Index] = s
 		go s.serve()
 	}
@@ -167,11 +169,13 @@ type speaker struct {
 	conn  *net.UDPConn
 	addrs []netip.Prefix
 	far   bool
+	again *time.Timer // announces once more
 	done  chan struct{}
 }
 
 // close ends it; with a word, if it is the whole that ends.
 func (s *speaker) close(bye bool) {
+	s.again.Stop()
 	if bye {
 		s.announce(true)
 	}
@@ -255,7 +259,7 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 	}
 	answers := make(chan []byte)
 	var errs []error
-	asked := 0
+	var asked []*net.UDPConn
 	for _, ifi := range list {
 		if !usable(ifi) {
 			continue
@@ -265,10 +269,13 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 			_, err = c.WriteToUDPAddrPort(packet, group)
 		}
 		if err != nil {
+			if c != nil {
+				c.Close()
+			}
 			errs = append(errs, err)
 			continue
 		}
-		asked++
+		asked = append(asked, c)
 		defer c.Close()
 		go func() {
 			buf := make([]byte, maxPacket)
@@ -285,17 +292,23 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 			}
 		}()
 	}
-	if asked == 0 {
+	if len(asked) == 0 {
 		if len(errs) == 0 {
 			return nil, errors.New("mdns: no interface is up that has neighbours")
 		}
 		return nil, errors.Join(errs...)
 	}
 	found := map[string]*Found{}
+	again := time.NewTimer(askAgain)
+	defer again.Stop()
 	for {
 		select {
 		case b := <-answers:
 			collect(found, kind, b)
+		case <-again.C:
+			for _, c := range asked {
+				c.WriteToUDPAddrPort(packet, group) // it went once
+			}
 		case <-ctx.Done():
 			var out []Found
 			for _, f := range found {

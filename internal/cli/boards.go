@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,13 +52,17 @@ func (e *env) boardsCmd() *cobra.Command {
 		Long: `Boards asks the local network for daemons that announce themselves (multicast DNS, _bimamba._tcp; bimambad's option mdns), and each of them for its model, memory, speed,
 temperature and version. With URLs it asks those instead.
 
-A daemon that other machines reach wants its token for more than its name: --token-file names a file with it. The temperature is there if the board has a sensor.`,
+A daemon that other machines reach wants its token for more than its name: --token-file names a file with it. The token is sent to the URLs that are named and to nobody else:
+whoever answers on the network could have it otherwise. The temperature is there if the board has a sensor.`,
 		Example: "  bimamba boards\n  bimamba boards http://kitchen.local:11434 --token-file kitchen.token --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if wait <= 0 || wait > time.Minute {
 				return fmt.Errorf("--wait %v is not within 1ms and 1m", wait)
 			}
 			token := ""
+			if tokenFile != "" && len(args) == 0 {
+				return errors.New("--token-file goes with URLs: whoever answers on the network would have the token otherwise; call it without first to see them")
+			}
 			if tokenFile != "" {
 				b, err := readShort(tokenFile)
 				if err != nil {
@@ -85,10 +91,13 @@ A daemon that other machines reach wants its token for more than its name: --tok
 	}
 	f := c.Flags()
 	f.DurationVar(&wait, "wait", 1500*time.Millisecond, "how long answers are waited for")
-	f.StringVar(&tokenFile, "token-file", "", "the file with the daemons' token")
+	f.StringVar(&tokenFile, "token-file", "", "with URLs: the file with the daemons' token")
 	f.BoolVar(&asJSON, "json", false, "print a JSON array")
 	return c
 }
+
+// hostForm is a host's name or address as it stands in a URL.
+var hostForm = regexp.MustCompile(`^([A-Za-z0-9._-]{1,255}|\[[0-9a-fA-F:.]+\])$`)
 
 // findDaemons is the daemons at some addresses, or those that answer on the network.
 func findDaemons(ctx context.Context, urls []string, wait time.Duration) ([]boardStatus, error) {
@@ -127,6 +136,9 @@ func findDaemons(ctx context.Context, urls []string, wait time.Duration) ([]boar
 			host = f.Addrs[i].String()
 		} else if len(f.Addrs) > 0 {
 			host = "[" + f.Addrs[0].String() + "]"
+		}
+		if !hostForm.MatchString(host) { // it is whatever somebody sent
+			continue
 		}
 		b.URL = scheme + "://" + host + ":" + strconv.Itoa(int(f.Port))
 		list = append(list, b)
@@ -201,7 +213,7 @@ func printDaemons(out io.Writer, list []boardStatus) error {
 			}
 			return strings.Map(printableRune, s)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", text(b.Name), b.URL, text(b.Model), memory, number(b.Decode, "%.1f"), number(b.Celsius, "%.1f C"), number(b.Watts, "%.2f"),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", text(b.Name), text(b.URL), text(b.Model), memory, number(b.Decode, "%.1f"), number(b.Celsius, "%.1f C"), number(b.Watts, "%.2f"),
 			text(b.Version), strings.Map(printableRune, b.Error))
 	}
 	return w.Flush()

@@ -55,7 +55,12 @@ func TestBoards(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range [][]string{{"kitchen"}, {"ftp://a"}, {"--wait", "0s"}, {"--token-file", "missing"}} {
+	for host, want := range map[string]bool{"kitchen.local": true, "192.0.2.7": true, "[2001:db8::1]": true, "": false, "a\x1b[2J": false, "me@there": false, "a/b": false, "[a": false} {
+		if hostForm.MatchString(host) != want {
+			t.Errorf("%q", host)
+		}
+	}
+	for _, bad := range [][]string{{"kitchen"}, {"ftp://a"}, {"--wait", "0s"}, {"--token-file", token}, {"http://127.0.0.1:1", "--token-file", "missing"}} {
 		var out, errs bytes.Buffer
 		if code := Main(append([]string{"boards"}, bad...), strings.NewReader(""), &out, &errs); code == 0 {
 			t.Errorf("%v: %s", bad, &out)

@@ -34,7 +34,8 @@ func (e *env) deployCmd() *cobra.Command {
 before, or a package's. On a board with nothing, --daemon and --cli are needed: static programs for its processor, as "make boards" builds them.
 
 It examines the board with "bimamba doctor", plans with the board's own memory and refuses what will not fit. Then it sends what differs from what the board
-has: programs, and the tensors of a model, by their checksums. A connection that is lost is made again, and what came whole is not sent twice.
+has: programs, and the tensors of a model, by their checksums. A connection that is lost is made again, and what came whole is not sent twice. Where the board's file
+system has fs-verity, its kernel checks each page of the model from then on ("deploy status" says whether it does).
 
 The version is switched to as a trial. The board asks its daemon whether it is ready, and for the golden answer: the tokens that the model continues a prompt with,
 and their probabilities to the last bit, which were computed here and are the same on every processor. Then the version is confirmed. If the daemon does not start,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"bimamba/edge/engine"
 	"bimamba/edge/grammar"
+	"bimamba/edge/home"
 	"bimamba/edge/intent"
 	"bimamba/edge/sample"
 	"bimamba/internal/atomicfile"
@@ -20,7 +22,7 @@ import (
 )
 
 func (e *env) evalCmd() *cobra.Command {
-	var test, outputs string
+	var test, outputs, homeFile, half, task string
 	var maxTokens, limit int
 	var asJSON, force, constrained bool
 	c := &cobra.Command{
@@ -32,29 +34,48 @@ The first line of the output is parsed as JSON: "intent" is the intent, all else
 value, lists as sets (for home, the first entry of the test's list); an output that is no JSON object has no intent and no slots.
 in_scope_accuracy and oos_recall are given for tasks with out-of-scope rows; figures that mean nothing for a task are null.
 
-With --constrained no token is taken that would break the task's JSON, as in bimambad.`,
-		Example: "  bimamba eval default --test assistant-test-dev.jsonl",
+With --constrained no token is taken that would break the task's JSON, as in bimambad.
+
+With --home it is the assistant of that house that is measured, as bimambad runs it, and not the bare model. TEST may then be one of two kinds. Of rows as above, those
+of the task home are taken, and what the assistant understood is compared. Of sentences {"group","half","text","at","accept"}, each is said in the area "at" in a
+conversation of its own; "accept" lists the outcomes that count as right: {"do":[{"intent","entities","slots"}]}, actions with the entities that they are to be done
+to, {"confirm":[...]}, a question whose "yes" leads to them, or {"kind":"ask"|"decline"|"say"}. The figures are by group: right (acted, asked or declined, where that
+was in place), wrong actions, and questions and refusals where the wish was clear.`,
+		Example: "  bimamba eval default --test assistant-test-dev.jsonl\n  bimamba eval default --home edge/home/testdata/beyond-home.toml --test edge/home/testdata/beyond.jsonl",
 		Args: func(c *cobra.Command, args []string) error {
 			if err := oneFile(c, args); err != nil {
 				return err
 			}
-			if test == "" {
+			switch {
+			case test == "":
 				return fmt.Errorf("%s needs --test TEST.jsonl", c.CommandPath())
+			case homeFile == "" && half != "":
+				return fmt.Errorf("--half is for sentences, and they need --home HOME.toml")
+			case homeFile != "" && task != "" && task != home.Task:
+				return fmt.Errorf("--home is for the task %s only", home.Task)
+			case homeFile != "" && constrained:
+				return fmt.Errorf("--constrained goes without --home: an assistant's model always is")
 			}
 			return nil
 		},
 	}
 	flags := addModelFlags(c)
 	c.Flags().StringVar(&test, "test", "", "the test set, JSON lines")
+	c.Flags().StringVar(&task, "task", "", "only rows of this task; with --home it is home")
 	c.Flags().StringVar(&outputs, "outputs", "", "also write {\"task\",\"prompt\",\"output\"} lines to this file")
 	c.Flags().BoolVar(&force, "force", false, "replace the file of --outputs if it exists")
 	c.Flags().IntVarP(&maxTokens, "max-tokens", "n", 80, "end an output after so many tokens")
 	c.Flags().IntVar(&limit, "limit", 0, "only the first so many rows (0: all)")
 	c.Flags().BoolVar(&constrained, "constrained", false, "let the model write nothing but JSON of the task's form")
+	c.Flags().StringVar(&homeFile, "home", "", "measure the assistant of this home.toml")
+	c.Flags().Var(&choice{&half, []string{"dev", "held"}}, "half", "only sentences of this half: dev or held (default: both)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if maxTokens < 1 || limit < 0 {
 			return fmt.Errorf("--max-tokens is at least 1, --limit at least 0")
+		}
+		if homeFile != "" {
+			return e.evalHome(c.Context(), args[0], flags, homeFile, assistantTest{test, half, outputs, force, asJSON, limit})
 		}
 		f, err := os.Open(test)
 		if err != nil {
@@ -64,6 +85,11 @@ With --constrained no token is taken that would break the task's JSON, as in bim
 		rows, err := eval.ReadRows(f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", test, err)
+		}
+		if task != "" {
+			if rows = slices.DeleteFunc(rows, func(r eval.Row) bool { return r.Task != task }); len(rows) == 0 {
+				return fmt.Errorf("%s: there are no rows of the task %q", test, task)
+			}
 		}
 		if limit > 0 {
 			rows = rows[:min(limit, len(rows))]

@@ -38,7 +38,7 @@ All that was written is read back past the page cache and compared by SHA-256. T
 did not finish has none, so no board starts from half an image. Called again, flash compares what the card holds and goes on from the first difference; a card that
 holds the image already is only compared.
 
-With a block map, IMAGE.bmap of bmaptool's format 2.0, only the blocks in use are written, and each range is checked against the map's SHA-256. It is found beside
+With a block map, IMAGE.bmap of bmaptool's format 2.0 ("bimamba image" writes one), only the blocks in use are written, and each range is checked against the map's SHA-256. It is found beside
 IMAGE, also by its name without .xz, .gz and .img. What the card held in the other blocks stays there.
 
 A file appears whole or not at all, with holes where the image is zero; --force replaces one that exists.

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
 	"bimamba/boards/image"
 	"bimamba/edge/daemon"
 	"bimamba/edge/daemon/config"
+	"bimamba/edge/home"
+	"bimamba/internal/static"
 	"bimamba/models"
 	"bimamba/systemd/unit"
 )
@@ -36,7 +37,8 @@ func (e *env) imageCmd() *cobra.Command {
 		Use:   "image --base BASE -o OUT --hostname NAME --ssh-key FILE",
 		Short: "Make a card's image that boots into the assistant",
 		Long: `Image puts bimambad, this command, a model and the board's settings into an image of Raspberry Pi OS, Ubuntu or Debian for a Raspberry Pi. It needs no root, mounts
-nothing and runs no other program. BASE is the image as it is published, also packed as .xz or .gz; OUT appears whole or not at all.
+nothing and runs no other program. BASE is the image as it is published, also packed as .xz or .gz; OUT appears whole or not at all. OUT.bmap beside it is its block map: which
+blocks are in use, with checksums, so that "bimamba flash" need not write the others.
 
 Only the FAT boot partition is written. At the first boot the board itself moves the files to their places, checks each by its SHA-256, enables bimambad, and
 removes from the boot partition what was for that, the key of the Wi-Fi included. That may be cut off and starts again at the next boot. If something goes wrong,
@@ -210,12 +212,8 @@ func (f *imageFlags) addFiles() error {
 	if f.home == "" {
 		return nil
 	}
-	b, err := os.ReadFile(f.home)
-	if err == nil {
-		err = toml.Unmarshal(b, &map[string]any{})
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.home, err)
+	if _, err := home.Read(f.home); err != nil {
+		return err
 	}
 	return add("/etc/bimamba/home.toml", 0o644, f.home)
 }
@@ -223,7 +221,7 @@ func (f *imageFlags) addFiles() error {
 // boardProgram finds a program for boards: the one that was named, or what was built beside this one.
 func boardProgram(name, named, flag string) (string, error) {
 	if named != "" {
-		return named, image.CheckProgram(named)
+		return named, static.Check(named, named, static.Arm64)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -232,7 +230,7 @@ func boardProgram(name, named, flag string) (string, error) {
 	dir := filepath.Dir(self)
 	for _, path := range []string{"arm64", "../arm64", "../dist/arm64", "."} {
 		path = filepath.Join(dir, path, name)
-		if image.CheckProgram(path) == nil {
+		if static.Check(path, path, static.Arm64) == nil {
 			return path, nil
 		}
 	}
@@ -258,14 +256,16 @@ func (e *env) printImage(f *imageFlags, rep *image.Report) error {
 			Cgroup  bool   `json:"cgroup_enable_memory"`
 			Payload int64  `json:"payload_bytes"`
 			Free    int64  `json:"boot_free_bytes"`
+			Mapped  int64  `json:"mapped_bytes"`
 			Files   []file `json:"files"`
-		}{f.Out, rep.Size, rep.System, string(rep.Format), rep.Cgroup, rep.Payload, rep.Free, files})
+		}{f.Out, rep.Size, rep.System, string(rep.Format), rep.Cgroup, rep.Payload, rep.Free, rep.Mapped, files})
 	}
 	fmt.Fprintf(e.stdout, "%s: %s, %s, set up by %s at its first boot\n", f.Out, mega(rep.Size), rep.System, rep.Format)
 	fmt.Fprintf(e.stdout, "%d files, %s, are in the boot partition, which has %s left\n", len(rep.Written), mega(rep.Payload), mega(rep.Free))
 	if rep.Cgroup {
 		fmt.Fprintln(e.stdout, "cgroup_enable=memory was added to cmdline.txt")
 	}
+	fmt.Fprintf(e.stdout, "%s.bmap: %s of the image are in use, and `bimamba flash` writes no more than that\n", f.Out, mega(rep.Mapped))
 	fmt.Fprintf(e.stdout, "next: write it to a card (`bimamba flash`) and start the board with it; when it has set itself up: ssh %s@%s.local\n", f.Settings.User, f.Settings.Hostname)
 	return nil
 }

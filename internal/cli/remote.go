@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,24 +9,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"bimamba/boards/measure"
 	"bimamba/internal/ssh"
+	"bimamba/internal/static"
 )
 
 // remote is a board that is reached by the system's ssh, with the user's own configuration, keys and known hosts.
 type remote struct {
-	env    *env
-	target string
-	socket string // of the connection that all commands share, so that a password is asked for once
-	home   string // a folder of ours there, which keeps models
-	work   string // a folder in it, which does not stay
-	grace  time.Duration
+	env   *env
+	host  *ssh.Host
+	home  string // a folder of ours there, which keeps models
+	work  string // a folder in it, which does not stay
+	grace time.Duration
 }
 
 const (
@@ -36,14 +33,11 @@ const (
 
 // dial connects and makes the folders.
 func (e *env) dial(ctx context.Context, target string) (*remote, error) {
-	if target == "" || strings.HasPrefix(target, "-") || strings.ContainsAny(target, " \t\n") {
-		return nil, fmt.Errorf("--ssh %q: it is a host, or user@host", target)
-	}
-	dir, err := os.MkdirTemp("", "bimamba-ssh-")
+	host, err := ssh.New(target, ssh.Options{UserRules: true, Stderr: e.stderr})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--ssh %w", err)
 	}
-	r := &remote{env: e, target: target, socket: filepath.Join(dir, "s"), grace: patience}
+	r := &remote{env: e, host: host, grace: patience}
 	out, err := r.output(ctx, nil, `d=${XDG_CACHE_HOME:-$HOME/.cache}/bimamba/measure && mkdir -p "$d" && cd "$d" && pwd && mktemp -d "$d/run.XXXXXX"`)
 	if err != nil {
 		r.close(ctx)
@@ -58,45 +52,19 @@ func (e *env) dial(ctx context.Context, target string) (*remote, error) {
 	return r, nil
 }
 
-// command is ssh running a line of shell there.
-func (r *remote) command(ctx context.Context, line string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "ssh", append(ssh.Alive(), "-T", "-o", "ControlMaster=auto", "-o", "ControlPath="+r.socket, "-o", "ControlPersist=60", "--", r.target, line)...)
-	c.Stderr, c.WaitDelay = r.env.stderr, 5*time.Second // for the connection's own process, which may hold what a killed command printed to
-	return c
-}
-
-// output runs a line and gives what it prints, up to a few MB.
+// output runs a line and gives what it prints.
 func (r *remote) output(ctx context.Context, stdin io.Reader, line string) (string, error) {
-	c := r.command(ctx, line)
-	c.Stdin = stdin
-	var out limited
-	c.Stdout = &out
-	if err := c.Run(); err != nil {
-		return "", r.failed(ctx, err)
-	}
-	return out.String(), nil
+	out, err := r.host.Run(ctx, stdin, line)
+	return string(out), failed(err)
 }
 
-func (r *remote) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// failed names the flag in an error of ssh.
+func failed(err error) error {
+	var e *ssh.Error
+	if errors.As(err, &e) {
+		return fmt.Errorf("--ssh %w", err)
 	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("--ssh needs the program ssh: apt install openssh-client")
-	}
-	return fmt.Errorf("--ssh %s: %w", r.target, err)
-}
-
-// limited keeps what is printed, as long as it is not more than a report.
-type limited struct{ bytes.Buffer }
-
-const maxOutput = 8 << 20
-
-func (l *limited) Write(p []byte) (int, error) {
-	if l.Len()+len(p) > maxOutput {
-		return 0, errors.New("the board prints too much")
-	}
-	return l.Buffer.Write(p)
+	return err
 }
 
 // close removes what was put there but for the models, and ends the connection.
@@ -104,11 +72,9 @@ func (r *remote) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	if r.work != "" {
-		r.output(ctx, nil, "rm -rf "+quote(r.work))
+		r.output(ctx, nil, "rm -rf "+ssh.Quote(r.work))
 	}
-	c := exec.CommandContext(ctx, "ssh", "-o", "ControlPath="+r.socket, "-O", "exit", "--", r.target)
-	c.Run() // there is none without a socket
-	os.RemoveAll(filepath.Dir(r.socket))
+	r.host.Close()
 }
 
 // put copies a file there; it appears whole or not at all.
@@ -125,9 +91,9 @@ func (r *remote) put(ctx context.Context, path, to string, mode os.FileMode) err
 	bar := newProgress(r.env.stderr, "copying", st.Size(), true)
 	defer bar.done()
 	in := &counting{r: f, progress: func(n int64) { bar.set(n, st.Size()) }}
-	part := quote(to + ".part")
+	part := ssh.Quote(to + ".part")
 	// sync, so that the kernel can drop the file from its cache.
-	_, err = r.output(ctx, in, fmt.Sprintf("cat > %s && chmod %o %s && sync && mv %s %s", part, mode, part, part, quote(to)))
+	_, err = r.output(ctx, in, fmt.Sprintf("cat > %s && chmod %o %s && sync && mv %s %s", part, mode, part, part, ssh.Quote(to)))
 	return err
 }
 
@@ -139,14 +105,14 @@ func (r *remote) program(ctx context.Context, file string) (string, error) {
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if file != "" {
-		if err := ssh.CheckProgram("it", file, lines[0]); err != nil {
+		if err := static.Check("it", file, lines[0]); err != nil {
 			return "", fmt.Errorf("--program %s: %w", file, err)
 		}
 		to := r.work + "/bimamba"
 		if err := r.put(ctx, file, to, 0o755); err != nil {
 			return "", err
 		}
-		if out, err = r.output(ctx, nil, quote(to)+" --version"); err != nil {
+		if out, err = r.output(ctx, nil, ssh.Quote(to)+" --version"); err != nil {
 			return "", err
 		}
 		if theirs := strings.TrimSpace(out); theirs != "bimamba "+version() {
@@ -157,13 +123,13 @@ func (r *remote) program(ctx context.Context, file string) (string, error) {
 	const needs = "name a static one for that board with --program (CGO_ENABLED=0 GOARCH=%s go build ./cmd/bimamba)"
 	arch := map[string]string{"aarch64": "arm64", "x86_64": "amd64"}[lines[0]]
 	if arch == "" {
-		return "", fmt.Errorf("--ssh %s: its kernel is of %.40q; bimamba runs on aarch64 and x86_64", r.target, lines[0])
+		return "", fmt.Errorf("--ssh %s: its kernel is of %.40q; bimamba runs on aarch64 and x86_64", r.host, lines[0])
 	}
 	switch {
 	case len(lines) != 3:
-		return "", fmt.Errorf("--ssh %s: there is no bimamba in its PATH; "+needs, r.target, arch)
+		return "", fmt.Errorf("--ssh %s: there is no bimamba in its PATH; "+needs, r.host, arch)
 	case lines[2] != "bimamba "+version():
-		return "", fmt.Errorf("--ssh %s: there is %.60q, and this is bimamba %s; "+needs, r.target, lines[2], version(), arch)
+		return "", fmt.Errorf("--ssh %s: there is %.60q, and this is bimamba %s; "+needs, r.host, lines[2], version(), arch)
 	}
 	return lines[1], nil
 }
@@ -183,7 +149,7 @@ func (r *remote) model(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	to := r.home + "/" + sum + ".bimamba"
-	out, err := r.output(ctx, nil, fmt.Sprintf("if [ -f %[1]s ]; then sha256sum < %[1]s; fi", quote(to)))
+	out, err := r.output(ctx, nil, fmt.Sprintf("if [ -f %[1]s ]; then sha256sum < %[1]s; fi", ssh.Quote(to)))
 	if err != nil {
 		return "", err
 	}
@@ -221,51 +187,37 @@ func (r *remote) beyond(ctx context.Context) (context.Context, context.CancelFun
 
 // run measures there and fetches the report. When ctx ends, the board has its grace to write what it has, and once more to send it.
 func (r *remote) run(ctx context.Context, program string, args []string) (*measure.Report, error) {
-	line := quote(program)
-	for _, a := range args {
-		line += " " + quote(a)
-	}
 	report := r.work + "/report"
-	line += " -o " + quote(report)
+	line := ssh.Quote(append(append([]string{program}, args...), "-o", report)...)
 	// The end of standard input, at ours or with the connection, ends the measurement there, which then writes what it has.
 	line = "exec 3<&0; " + line + " </dev/null & p=$!; (cat <&3; kill -TERM $p) >/dev/null 2>&1 & w=$!; wait $p; s=$?; kill $w 2>/dev/null; exit $s"
 	writing, cancel := r.beyond(ctx)
 	defer cancel()
-	c := r.command(writing, line)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this program, which passes it on
-	in, err := c.StdinPipe()
+	p, err := r.host.Pipe(writing, line, true)
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
-	if err := c.Start(); err != nil {
-		return nil, r.failed(ctx, err)
-	}
-	stop := context.AfterFunc(ctx, func() { in.Close() })
-	status := c.Wait()
+	stop := context.AfterFunc(ctx, func() { p.Close() })
+	io.Copy(io.Discard, p) // the report is in a file
+	status := failed(p.Wait())
 	if !stop() {
 		status = ctx.Err()
 	}
 	if writing.Err() != nil {
-		return nil, fmt.Errorf("--ssh %s: interrupted, and it did not end within %v: what it measured is lost", r.target, r.grace)
+		return nil, fmt.Errorf("--ssh %s: interrupted, and it did not end within %v: what it measured is lost", r.host, r.grace)
 	}
 	sending, cancel := r.beyond(ctx)
 	defer cancel()
-	out, err := r.output(sending, nil, "cat "+quote(report+"/report.json"))
+	out, err := r.output(sending, nil, "cat "+ssh.Quote(report+"/report.json"))
 	if err != nil {
-		if status == nil {
-			status = err
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		return nil, r.failed(ctx, status)
+		return nil, cmp.Or(status, err)
 	}
 	rep, err := measure.Read(strings.NewReader(out))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.target, err)
-	}
-	if status != nil {
-		status = r.failed(ctx, status)
+		return nil, fmt.Errorf("%s: %w", r.host, err)
 	}
 	return rep, status
 }
-
-// quote is a word for the shell there.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"debug/elf"
-	"encoding/binary"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,53 +14,6 @@ import (
 
 	"bimamba/internal/ssh"
 )
-
-// program writes the headers of a program for a machine, with one segment of a type.
-func program(t *testing.T, machine elf.Machine, segment elf.ProgType) string {
-	t.Helper()
-	h := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
-	}
-	var b bytes.Buffer
-	for _, part := range []any{h, elf.Prog64{Type: uint32(segment)}} {
-		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(path, b.Bytes(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// TestCheckProgram: what is copied to a board can run there.
-func TestCheckProgram(t *testing.T) {
-	for _, c := range []struct {
-		path, machine, want string
-	}{
-		{program(t, elf.EM_AARCH64, elf.PT_LOAD), "aarch64", ""},
-		{program(t, elf.EM_X86_64, elf.PT_LOAD), "x86_64", ""},
-		{program(t, elf.EM_X86_64, elf.PT_LOAD), "aarch64", "it is for EM_X86_64, and the board is aarch64"},
-		{program(t, elf.EM_AARCH64, elf.PT_INTERP), "aarch64", "it needs libraries that the board may not have; build it with CGO_ENABLED=0"},
-		{program(t, elf.EM_ARM, elf.PT_LOAD), "armv7l", `the board's kernel is of "armv7l"`},
-		{"remote_test.go", "aarch64", "it is no program"},
-	} {
-		err := ssh.CheckProgram("it", c.path, c.machine)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s on %s: %v, want %q", c.path, c.machine, err, c.want)
-		}
-	}
-}
-
-func TestQuote(t *testing.T) {
-	for in, want := range map[string]string{"": "''", "a b": "'a b'", "it's; $(rm)": `'it'\''s; $(rm)'`} {
-		if got := quote(in); got != want {
-			t.Errorf("%q: %s, want %s", in, got, want)
-		}
-	}
-}
 
 // TestRemoteStill: an interrupt ends a measurement whose connection is dead, while it runs and while its report is fetched.
 func TestRemoteStill(t *testing.T) {
@@ -80,7 +30,12 @@ func TestRemoteStill(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
 			time.AfterFunc(200*time.Millisecond, interrupt)
-			r := &remote{env: &env{stderr: io.Discard}, target: "pi@board", socket: filepath.Join(dir, "s"), work: dir, grace: 100 * time.Millisecond}
+			host, err := ssh.New("pi@board", ssh.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer host.Close()
+			r := &remote{env: &env{stderr: io.Discard}, host: host, work: dir, grace: 100 * time.Millisecond}
 			ended := make(chan error, 1)
 			go func() {
 				_, err := r.run(ctx, "bimamba", nil)

@@ -77,7 +77,7 @@ FILE is a .bimamba file, or the word "default" for the model that is built into 
 	}
 	root.SetVersionTemplate("bimamba {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{c.CommandPath(), err} })
-	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.keygenCmd(), e.signCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.kubernetesCmd(), e.doctorCmd(), e.planCmd(), e.measureCmd(), e.compareCmd(), e.calibrateCmd(), e.deployCmd(), e.slotCmd(), e.imageCmd(), e.flashCmd(), e.boardsCmd(), e.synthCmd(), e.versionCmd())
+	root.AddCommand(e.convertCmd(), e.inspectCmd(), e.verifyCmd(), e.keygenCmd(), e.signCmd(), e.chatCmd(), e.generateCmd(), e.tokenizeCmd(), e.scoreCmd(), e.evalCmd(), e.benchCmd(), e.bakeCmd(), e.unitsCmd(), e.kubernetesCmd(), e.doctorCmd(), e.planCmd(), e.measureCmd(), e.compareCmd(), e.calibrateCmd(), e.deployCmd(), e.slotCmd(), e.imageCmd(), e.flashCmd(), e.boardsCmd(), e.homeCmd(), e.voiceCmd(), e.synthCmd(), e.versionCmd())
 	usageErrors(root)
 	return root
 }

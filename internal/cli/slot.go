@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -117,7 +118,10 @@ func (e *env) slotStatus(open openSlot) *cobra.Command {
 		Long: `Status prints the versions, the current one, the one that a rollback leads to, the trial with the time that it has left, and who deploys now.
 
 --json prints an object with "protocol", "program", "current", "previous", "confirmed", "trial", "left_s", "busy", "free_bytes", "versions", "last" (line of the log)
-and "base" (the manifest of what serves). Fields may be added, and none will change its meaning.`,
+and "base" (the manifest of what serves). Fields may be added, and none will change its meaning.
+
+A version's "verity" is "on" if the kernel checks each page of its model as it is read (fs-verity). Where the file system has fs-verity that is turned on when the model comes; it is
+"off" if it came before, and "none" where the file system or the kernel has no fs-verity. On ext4: tune2fs -O verity DEVICE, and a new start.`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			st, err := open(c).Status(version())
@@ -134,11 +138,26 @@ and "base" (the manifest of what serves). Fields may be added, and none will cha
 	return c
 }
 
+// verityText says what a state of the current version's model means.
+var verityText = map[string]string{
+	slot.VerityOn:   "fs-verity: on, the kernel checks each page of the current model as it is read",
+	slot.VerityOff:  "fs-verity: off, the current model was checked when it came; deploying it again turns it on, or `bimamba slot log` says why not",
+	slot.VerityNone: "fs-verity: this file system or kernel has none, the current model was checked when it came",
+}
+
 // printSlots is a status for people.
 func printSlots(out io.Writer, st *slot.Status) error {
+	text := func(s string) string { return strings.Map(printableRune, s) } // it may come from a board, and from whoever deployed to it
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	verity := ""
 	for _, v := range st.Versions {
-		what := "confirmed"
+		what := "not confirmed"
+		if slices.Contains(st.Confirmed, v.ID) {
+			what = "confirmed"
+		}
+		if v.ID == st.Current {
+			verity = v.Verity
+		}
 		switch {
 		case v.Error != "":
 			what = v.Error
@@ -151,7 +170,7 @@ func printSlots(out io.Writer, st *slot.Status) error {
 		case st.Previous == v.ID:
 			what = "the one before"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.ID, mega(v.Size), what, v.Label)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", text(v.ID), mega(v.Size), text(what), text(v.Label))
 	}
 	if len(st.Versions) == 0 {
 		fmt.Fprintln(w, "nothing was deployed")
@@ -160,9 +179,12 @@ func printSlots(out io.Writer, st *slot.Status) error {
 		return err
 	}
 	if st.Busy != "" {
-		fmt.Fprintf(out, "%s is deploying\n", st.Busy)
+		fmt.Fprintf(out, "%s is deploying\n", text(st.Busy))
 	}
-	_, err := fmt.Fprintf(out, "%s free\n%s\n", mega(st.Free), st.Last)
+	if said := verityText[verity]; said != "" {
+		fmt.Fprintln(out, said)
+	}
+	_, err := fmt.Fprintf(out, "%s free\n%s\n", mega(st.Free), text(st.Last))
 	return err
 }
 
@@ -275,7 +297,7 @@ user and folders. It can be run again, prints the names of the files that it wro
 			return err
 		},
 	}
-	c.Flags().BoolVar(&first, "enable", false, "also enable the daemon's service and socket, so that they start at boot")
+	c.Flags().BoolVar(&first, "enable", false, "also enable the daemon's service, and its socket unless a package brought them, so that they start at boot")
 	c.Flags().BoolVar(&listens, "no-socket", false, "with --enable: not the socket, because the configuration says where to listen")
 	return c
 }

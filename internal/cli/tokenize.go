@@ -17,27 +17,37 @@ import (
 )
 
 func (e *env) tokenizeCmd() *cobra.Command {
-	var path string
-	var decode, jsonl, asJSON bool
+	var path, shards string
+	var shardTokens int
+	var decode, jsonl, asJSON, force bool
 	c := &cobra.Command{
 		Use:   "tokenize FILE | --tokenizer PATH",
 		Short: "Turn text into token ids, or back",
 		Long: `Tokenize reads text from standard input and prints its token ids on one line, with the tokenizer of FILE or of a source file
 (tokenizer.json or tokenizer.model). No BOS is added. Strings of special tokens become those tokens.
 
-With --decode it reads ids and prints text. With --jsonl each line is {"text":...} and becomes {"ids":[...]}, or the reverse.`,
+With --decode it reads ids and prints text. With --jsonl each line is {"text":...} and becomes {"ids":[...]}, or the reverse.
+
+With --shards lines {"text":...} or {"prompt":...,"completion":...} become files of tokens for training, PREFIX-00000.tok and so on. No token is added
+between or behind the parts: write <|endoftext|>, or what the model ends with, into the text.`,
 		Example: `  echo -n 'turn on the light' | bimamba tokenize default
   bimamba tokenize --tokenizer tokenizer.model --jsonl < texts.jsonl > ids.jsonl
-  echo 282 283 264 | bimamba tokenize default --decode`,
+  echo 282 283 264 | bimamba tokenize default --decode
+  bimamba tokenize --tokenizer tokenizer.json --shards data/home < home.jsonl`,
 		Args: func(c *cobra.Command, args []string) error {
 			if (len(args) == 1) == (path != "") || len(args) > 1 {
 				return fmt.Errorf("%s takes one FILE, or --tokenizer PATH instead", c.CommandPath())
+			}
+			if shards != "" && (decode || jsonl || shardTokens < 1) {
+				return fmt.Errorf("--shards goes with neither --decode nor --jsonl, and --shard-tokens is at least 1")
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			run := func(t *token.Tokenizer) error {
 				switch {
+				case shards != "":
+					return tokenizeShards(t, e.stdin, e.stdout, shards, shardTokens, force)
 				case jsonl:
 					return tokenizeLines(t, e.stdin, e.stdout, decode)
 				case decode:
@@ -77,6 +87,9 @@ With --decode it reads ids and prints text. With --jsonl each line is {"text":..
 	c.Flags().BoolVar(&decode, "decode", false, "read ids, print text")
 	c.Flags().BoolVar(&jsonl, "jsonl", false, "read and print JSON lines")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.Flags().StringVar(&shards, "shards", "", "write token shards for training, their names begin with this")
+	c.Flags().IntVar(&shardTokens, "shard-tokens", 1<<24, "begin another shard behind so many tokens")
+	c.Flags().BoolVar(&force, "force", false, "replace shards that exist")
 	return c
 }
 

@@ -3,7 +3,6 @@ package ssh
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -12,13 +11,19 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+	"unicode"
 )
 
 // Options of New.
 type Options struct {
 	Config string // file in the form of ssh_config(5); "" is the user's
 	Batch  bool   // nothing is asked for, neither password nor passphrase: for several hosts at a time
+	// UserRules leaves it to the configuration which keys of hosts are taken. Otherwise they have to be known ones, whatever it says.
+	UserRules bool
+	// Stderr gets what ssh and commands print to standard error; errors then leave that out. It may be nil.
+	Stderr io.Writer
 }
 
 // Host is another machine. Its commands share one connection, which is made by the first.
@@ -30,14 +35,23 @@ type Host struct {
 
 // New is the host of a target: a name, or user@name, as ssh takes it. Nothing is connected yet. Close ends it.
 func New(target string, opt Options) (*Host, error) {
-	if target == "" || strings.HasPrefix(target, "-") || strings.ContainsAny(target, " \t\r\n'\"") {
-		return nil, fmt.Errorf("%q: it is a host, or user@host", target)
+	if err := CheckTarget(target); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "bimamba-ssh-")
 	if err != nil {
 		return nil, err
 	}
 	return &Host{target, opt, dir}, nil
+}
+
+// CheckTarget says what is wrong with a target. One that begins with a hyphen would be an option.
+func CheckTarget(target string) error {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\'' || r == '"' }
+	if target == "" || len(target) > 512 || strings.HasPrefix(target, "-") || strings.ContainsFunc(target, odd) {
+		return fmt.Errorf("%.80q: it is a host, or user@host", target)
+	}
+	return nil
 }
 
 // String is the target.
@@ -55,16 +69,14 @@ func (h *Host) Close() error {
 
 func (h *Host) socket() string { return filepath.Join(h.dir, "s") }
 
-// Alive is the options with which ssh ends when the other machine no longer answers: after 20 s while it connects, after 30 s later.
-func Alive() []string {
-	return []string{"-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"}
-}
-
-// options come before those of the user's configuration: of several values ssh takes the first.
+// options come before those of the user's configuration: of several values ssh takes the first. It ends when the other machine no longer answers: after 20 s while
+// it connects, after 30 s later.
 func (h *Host) options() []string {
-	o := append(Alive(), "-T", "-o", "StrictHostKeyChecking=yes", "-o", "NoHostAuthenticationForLocalhost=no",
-		"-o", "ControlMaster=auto", "-o", "ControlPath="+h.socket(), "-o", "ControlPersist=60",
-	)
+	o := []string{"-T", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3",
+		"-o", "ControlMaster=auto", "-o", "ControlPath=" + h.socket(), "-o", "ControlPersist=60"}
+	if !h.opt.UserRules {
+		o = append(o, "-o", "StrictHostKeyChecking=yes", "-o", "NoHostAuthenticationForLocalhost=no")
+	}
 	if h.opt.Batch {
 		o = append(o, "-o", "BatchMode=yes")
 	}
@@ -86,10 +98,17 @@ func (h *Host) Run(ctx context.Context, stdin io.Reader, line string) ([]byte, e
 
 // Stream is Run with output that goes on.
 func (h *Host) Stream(ctx context.Context, stdin io.Reader, stdout io.Writer, line string) error {
-	c := exec.CommandContext(ctx, "ssh", append(h.options(), "--", h.target, line)...)
-	var said tail
-	c.Stdin, c.Stdout, c.Stderr, c.WaitDelay = stdin, stdout, &said, 5*time.Second
+	c, said := h.command(ctx, line)
+	c.Stdin, c.Stdout = stdin, stdout
 	return h.failed(ctx, c.Run(), said.String())
+}
+
+// command is ssh running a line of shell there. The end of ctx ends it.
+func (h *Host) command(ctx context.Context, line string) (*exec.Cmd, *tail) {
+	c := exec.CommandContext(ctx, "ssh", append(h.options(), "--", h.target, line)...)
+	said := &tail{also: h.opt.Stderr}
+	c.Stderr, c.WaitDelay = said, 5*time.Second // for the connection's own process, which may hold what a killed command printed to
+	return c, said
 }
 
 // Pipe is a command that runs there.
@@ -102,11 +121,11 @@ type Pipe struct {
 // Wait waits for its end. Reading has to have come to an end before.
 func (p *Pipe) Wait() error { return p.wait() }
 
-// Pipe starts a line of shell there. The end of ctx ends it.
-func (h *Host) Pipe(ctx context.Context, line string) (*Pipe, error) {
-	c := exec.CommandContext(ctx, "ssh", append(h.options(), "--", h.target, line)...)
-	var said tail
-	c.Stderr, c.WaitDelay = &said, 5*time.Second
+// Pipe starts a line of shell there. The end of ctx ends it. apart keeps a Ctrl-C at the terminal from it, which is then for the caller to pass on; a password cannot be
+// asked for, so a connection has to be there.
+func (h *Host) Pipe(ctx context.Context, line string, apart bool) (*Pipe, error) {
+	c, said := h.command(ctx, line)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: apart}
 	in, err := c.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -163,6 +182,9 @@ func (h *Host) failed(ctx context.Context, err error, said string) error {
 	if e.Lost {
 		e.hint = hint(h.target, h.opt.Config, e.Said)
 	}
+	if h.opt.Stderr != nil {
+		e.Said = ""
+	}
 	return e
 }
 
@@ -175,8 +197,14 @@ func hint(target, config, said string) string {
 	host := target[strings.LastIndexByte(target, '@')+1:]
 	switch {
 	case strings.Contains(said, "REMOTE HOST IDENTIFICATION HAS CHANGED"):
-		return fmt.Sprintf("its host key is not the one that is known: it was set up anew, or somebody is between; if it was set up anew: ssh-keygen -R %s, then %s-o StrictHostKeyChecking=ask %s true",
-			host, ssh, target)
+		forget := "ssh-keygen -R " + host
+		for line := range strings.Lines(said) { // Debian's ssh names the file, and the host as it stands in there
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "ssh-keygen -f ") {
+				forget = line
+			}
+		}
+		return fmt.Sprintf("its host key is not the one that is known: it was set up anew, or somebody is between; if it was set up anew: %s, then %s-o StrictHostKeyChecking=ask %s true",
+			forget, ssh, target)
 	case strings.Contains(said, "Host key verification failed"), strings.Contains(said, "host key is known for"):
 		return fmt.Sprintf("its host key is not known here; look at its fingerprint and accept it with: %s-o StrictHostKeyChecking=ask %s true", ssh, target)
 	case strings.Contains(said, "Permission denied ("):
@@ -199,35 +227,17 @@ func Quote(words ...string) string {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		if w != "" && strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._=:@%+-") == "" {
+		safe := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._:@%+-"
+		if strings.HasPrefix(w, "-") {
+			safe += "=" // elsewhere it may make an assignment of the word, or the path of a command
+		}
+		if w != "" && strings.Trim(w, safe) == "" {
 			b.WriteString(w)
 		} else {
 			b.WriteString("'" + strings.ReplaceAll(w, "'", `'\''`) + "'")
 		}
 	}
 	return b.String()
-}
-
-// CheckProgram checks that a file, which errors call name, is a program that needs nothing else on a machine as `uname -m` calls it.
-func CheckProgram(name, path, machine string) error {
-	want, ok := map[string]elf.Machine{"aarch64": elf.EM_AARCH64, "x86_64": elf.EM_X86_64}[machine]
-	if !ok {
-		return fmt.Errorf("the board's kernel is of %.40q; bimamba runs on aarch64 and x86_64", machine)
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return fmt.Errorf("%s is no program: %w", name, err)
-	}
-	defer f.Close()
-	if f.Machine != want {
-		return fmt.Errorf("%s is for %v, and the board is %s", name, f.Machine, machine)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs libraries that the board may not have; build it with CGO_ENABLED=0", name)
-		}
-	}
-	return nil
 }
 
 // limited keeps output that is not too much.
@@ -245,13 +255,17 @@ func (l *limited) Write(p []byte) (int, error) {
 
 // tail keeps the last of what is printed.
 type tail struct {
-	mu sync.Mutex
-	b  []byte
+	also io.Writer // gets all of it; may be nil
+	mu   sync.Mutex
+	b    []byte
 }
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.also != nil {
+		t.also.Write(p) // it is said again in no error, and no reason for one
+	}
 	const most = 4 << 10
 	t.b = append(t.b, p...)
 	if len(t.b) > 2*most {
@@ -263,5 +277,15 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.ReplaceAll(string(t.b), "\r\n", "\n")
+	return Printable(strings.ReplaceAll(string(t.b), "\r\n", "\n"))
+}
+
+// Printable is what another machine says, for a terminal here: only its line ends and tabs move the cursor.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -47,12 +47,12 @@ func TestRun(t *testing.T) {
 			t.Errorf("%q is not in %s", want, got)
 		}
 	}
-	_, err = h.Run(context.Background(), nil, "echo wrong >&2; exit 3")
+	_, err = h.Run(context.Background(), nil, "printf 'wr\\033[2Jong\\n' >&2; exit 3")
 	var e *Error
-	if !errors.As(err, &e) || e.Lost || e.Status != 3 || err.Error() != "pi@board: wrong" {
+	if !errors.As(err, &e) || e.Lost || e.Status != 3 || err.Error() != "pi@board: wr?[2Jong" {
 		t.Errorf("%v", err)
 	}
-	p, err := h.Pipe(context.Background(), "cat")
+	p, err := h.Pipe(context.Background(), "cat", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,10 +65,11 @@ func TestRun(t *testing.T) {
 // TestRefused has OpenSSH's own words (version 9.2).
 func TestRefused(t *testing.T) {
 	for said, want := range map[string]string{
-		"No ED25519 host key is known for board and you have requested strict checking.\r\nHost key verification failed.\r\n": "pi@board: its host key is not known here; look at its fingerprint and accept it with: ssh -o StrictHostKeyChecking=ask pi@board true",
-		"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n...\r\nHost key verification failed.\r\n":             "ssh-keygen -R board, then",
-		"pi@board: Permission denied (publickey,password).\r\n":                                                               "ssh-copy-id pi@board",
-		"ssh: Could not resolve hostname board: Name or service not known\r\n":                                                "Name or service not known",
+		"No ED25519 host key is known for board and you have requested strict checking.\r\nHost key verification failed.\r\n":                                                                     "pi@board: its host key is not known here; look at its fingerprint and accept it with: ssh -o StrictHostKeyChecking=ask pi@board true",
+		"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n...\r\nHost key verification failed.\r\n":                                                                                 "ssh-keygen -R board, then",
+		"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n  remove with:\r\n  ssh-keygen -f '/home/me/.ssh/known_hosts' -R '[192.0.2.7]:2222'\r\nHost key verification failed.\r\n": "anew: ssh-keygen -f '/home/me/.ssh/known_hosts' -R '[192.0.2.7]:2222', then",
+		"pi@board: Permission denied (publickey,password).\r\n":                                                                                                                                   "ssh-copy-id pi@board",
+		"ssh: Could not resolve hostname board: Name or service not known\r\n":                                                                                                                    "Name or service not known",
 	} {
 		fake(t, "cat >&2 <<'END'\n"+said+"END\nexit 255")
 		_, err := host(t, Options{}).Run(context.Background(), nil, "true")
@@ -86,29 +87,40 @@ func TestRefused(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	for _, bad := range []string{"", "-oProxyCommand=x", "a b", "a'b"} {
+	for _, bad := range []string{"", "-oProxyCommand=x", "a b", "a'b", "a\x1b[2J", strings.Repeat("a", 600)} {
 		if _, err := New(bad, Options{}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
 }
 
-func TestCheckProgram(t *testing.T) {
-	own, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(t.TempDir(), "s")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct{ path, machine, want string }{
-		{own, "armv7l", "bimamba runs on aarch64 and x86_64"},
-		{script, "aarch64", "is no program"},
-		{own, map[string]string{"amd64": "aarch64", "arm64": "x86_64"}[runtime.GOARCH], "and the board is"},
+// TestQuote has a shell read the words again.
+func TestQuote(t *testing.T) {
+	for _, words := range [][]string{
+		{"", "a b", "it's; $(rm)", "*", "~", "a\nb", "\\", "-n"}, {"A=b"}, {"=ls"}, {"--limit=5m"}, {"/usr/bin/x", "user@host:22", "100%"}, {"'", "''", "\"", "`id`", "!x", "#", "{a,b}", "ö"},
 	} {
-		if err := CheckProgram(tt.path, tt.path, tt.machine); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s for %s gave %v", tt.path, tt.machine, err)
+		out, err := exec.Command("sh", "-c", `printf '%s\0' `+Quote(words...)).Output()
+		if got := strings.TrimSuffix(string(out), "\x00"); err != nil || got != strings.Join(words, "\x00") {
+			t.Errorf("%q came as %q, %v", words, got, err)
 		}
+	}
+	for word, want := range map[string]string{"--limit=5m": "--limit=5m", "A=b": "'A=b'", "=ls": "'=ls'", "": "''"} {
+		if got := Quote(word); got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+	}
+}
+
+// TestUserRules: whose keys are taken is left to the configuration, and what is printed is passed on.
+func TestUserRules(t *testing.T) {
+	args := fake(t, "echo 'ssh: no route' >&2; exit 255")
+	var said strings.Builder
+	_, err := host(t, Options{UserRules: true, Stderr: &said}).Run(context.Background(), nil, "true")
+	var e *Error
+	if !errors.As(err, &e) || !e.Lost || err.Error() != "pi@board: the connection was lost" || said.String() != "ssh: no route\n" {
+		t.Errorf("%v; %q", err, said.String())
+	}
+	if strings.Contains(args(), "StrictHostKeyChecking") || !strings.Contains(args(), "ControlMaster=auto\n") {
+		t.Error(args())
 	}
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots an image of build.sh as an emulated board, in the background, and waits until it answers. As a board's firmware does, it reads kernel, initrd and
-# cmdline.txt from the image's FAT partition. The board reaches no network, and nobody but this machine reaches it.
+# cmdline.txt from the image's FAT partition. The board reaches no network, and nobody but this machine reaches it, unless --tap puts it into one.
 # Usage: boot.sh [OPTION]... IMAGE     a file, or trixie, which build.sh makes
 #   --name NAME        of the board (board); its files are in run/NAME of the cache
 #   --machine NAME     virt, or raspi3b, a Raspberry Pi 3 with SD card (virt)
@@ -10,14 +10,15 @@
 #   --model TEXT       what the device tree of virt calls the board
 #   --compatible A/B   the vendor and board that it says it is; may be given several times
 #   --forward HOST:BOARD   a port of 127.0.0.1 that leads to one of the board's; may be given several times
+#   --tap NAME/IP      the board's network is the one behind this interface, where it will have this address
 #   --append TEXT      more arguments for the kernel
 #   --keep             write to the image; without it each boot starts from the image as it was built
-#   --wait ssh|exit    until the board answers (ssh), or until it switched itself off
+#   --wait ssh|exit    until the board answers (ssh), or until it switched itself off, or started again: to QEMU that comes to the same
 # Prints the board's folder, with ssh_config ("ssh -F FOLDER/ssh_config board COMMAND"), console.log and qemu.pid.
 #        boot.sh --stop [NAME]   switches it off
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-name=board machine=virt cpu=cortex-a72 mem=512 smp=2 model='' append='' keep='' wait=ssh image='' stop='' compatible=() forward=()
+name=board machine=virt cpu=cortex-a72 mem=512 smp=2 model='' tap='' append='' keep='' wait=ssh image='' stop='' compatible=() forward=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--keep) keep=1 && shift && continue ;;
@@ -31,6 +32,7 @@ while [ $# -gt 0 ]; do
 	--model) model=$2 ;;
 	--compatible) compatible+=("${2/\//,}") ;;
 	--forward) forward+=("$2") ;;
+	--tap) tap=$2 ;;
 	--append) append=$2 ;;
 	--wait) wait=$2 ;;
 	-*) usage ;;
@@ -49,6 +51,7 @@ pid() {
 if [ -n "$stop" ]; then
 	if p=$(pid); then
 		ssh -F "$run/ssh_config" board systemctl poweroff 2>/dev/null || true
+		ssh -F "$run/ssh_config" -O exit board 2>/dev/null || true
 		for _ in $(seq 60); do
 			kill -0 "$p" 2>/dev/null || break
 			sleep 1
@@ -76,14 +79,20 @@ if [ -z "$keep" ]; then
 	disk=$run/disk.qcow2 format=qcow2
 fi
 
-# A port that nobody listens at, for ssh.
-port=$((20000 + RANDOM % 20000))
-while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 20000)); done
-net="user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22"
-for f in "${forward[@]}"; do net+=",hostfwd=tcp:127.0.0.1:${f%:*}-:${f#*:}"; done
+if [ -n "$tap" ]; then
+	address=${tap#*/} port=22 known=$address
+	net="tap,id=net,ifname=${tap%/*},script=no,downscript=no"
+else
+	# A port that nobody listens at, for ssh.
+	port=$((20000 + RANDOM % 20000))
+	while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 20000)); done
+	address=127.0.0.1 known="[127.0.0.1]:$port"
+	net="user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22"
+	for f in "${forward[@]}"; do net+=",hostfwd=tcp:127.0.0.1:${f%:*}-:${f#*:}"; done
+fi
 cat >"$run/ssh_config" <<-END
 	Host board
-	HostName 127.0.0.1
+	HostName $address
 	Port $port
 	User root
 	IdentityFile $cache/id_ed25519
@@ -93,8 +102,14 @@ cat >"$run/ssh_config" <<-END
 	StrictHostKeyChecking yes
 	ConnectTimeout 20
 	LogLevel ERROR
+	# A login takes a busy emulator half a minute.
+	ControlMaster auto
+	ControlPath $run/ssh
+	ControlPersist 600
+	ServerAliveInterval 30
+	ServerAliveCountMax 6
 END
-echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$cache/host_ed25519.pub")" >"$run/known_hosts"
+echo "$known $(cut -d' ' -f1,2 "$cache/host_ed25519.pub")" >"$run/known_hosts"
 
 case $machine in
 virt)
@@ -122,20 +137,21 @@ raspi3b)
 	;;
 *) usage ;;
 esac
+[ "$wait" = ssh ] || args+=(-no-reboot) # it would start again with the arguments of this boot, and not with those that cmdline.txt has by then
 # A busy machine takes longer than the 90 seconds after which systemd gives a disk up.
 nice -n 10 qemu-system-aarch64 "${args[@]}" -accel tcg,thread=multi -kernel "$run/kernel8.img" -initrd "$run/initrd.img" \
 	-append "$(tr '\n' ' ' <"$run/cmdline.txt") console=$console systemd.show_status=error systemd.default_device_timeout_sec=600 $append" -display none -pidfile "$run/qemu.pid" </dev/null >"$run/qemu.log" 2>&1 &
 qemu=$!
-until [ "$wait" = ssh ] && ssh -F "$run/ssh_config" board true 2>"$run/ssh.log"; do
+until [ "$wait" = ssh ] && ssh -F "$run/ssh_config" board true >/dev/null 2>"$run/ssh.log"; do
 	if ! kill -0 "$qemu" 2>/dev/null; then
 		[ "$wait" = ssh ] || break
 		tail -n 5 "$run/qemu.log" "$run/console.log" >&2
 		die "the emulator ended"
 	fi
-	if [ $SECONDS -gt 600 ]; then
+	if [ $SECONDS -gt 1800 ]; then
 		tail -n 20 "$run/console.log" >&2
 		kill "$qemu"
-		die "no answer after 10 minutes; what the board said is in $run/console.log"
+		die "no answer after half an hour; what the board said is in $run/console.log"
 	fi
 	sleep 1
 done

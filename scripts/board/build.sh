@@ -68,7 +68,7 @@ chown -R 1000:1000 "$root/home/pi"
 for kind in auth account password session session-noninteractive; do
 	echo "${kind%-*} required pam_unix.so" >"$etc/pam.d/common-$kind"
 done
-echo 'session optional pam_systemd.so' >>"$etc/pam.d/common-session"
+# Without pam_systemd: it starts a manager for each user who logs in, which takes a busy emulator longer than ssh waits.
 cp "$root/usr/share/libc-bin/nsswitch.conf" "$etc/"
 cp "$root/usr/share/base-files/profile" "$etc/profile"
 ln -sf mawk "$root/usr/bin/awk"
@@ -87,7 +87,19 @@ printf '[Journal]\nStorage=persistent\nSystemMaxUse=16M\n' >"$etc/systemd/journa
 for unit in systemd-networkd ssh; do
 	ln -sf /usr/lib/systemd/system/$unit.service "$etc/systemd/system/multi-user.target.wants/"
 done
-for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer; do
+if [ -e "$root/usr/bin/cloud-init" ]; then # of BIMAMBA_BOARD_PACKAGES
+	ln -sf nc.openbsd "$root/usr/bin/nc"
+	cat "$root"/usr/share/ca-certificates/mozilla/*.crt >"$etc/ssl/certs/ca-certificates.crt"
+	for unit in "$root"/usr/lib/systemd/system/cloud-{init-*,config,final}.service; do
+		for target in $(sed -n 's/^WantedBy=//p' "$unit"); do
+			mkdir -p "$etc/systemd/system/$target.wants"
+			ln -sf "/usr/lib/systemd/system/$(basename "$unit")" "$etc/systemd/system/$target.wants/"
+		done
+	done
+	echo 'ssh_deletekeys: false' >"$etc/cloud/cloud.cfg.d/90-board.cfg" # the host key is known
+fi
+for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+	systemd-hwdb-update.service systemd-journal-catalog-update.service; do # the last two take a busy emulator minutes, and nothing here needs them
 	ln -sf /dev/null "$etc/systemd/system/$unit"
 done
 

@@ -25,8 +25,7 @@ CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags='-s -w' -o "$files/usr/bi
 install -m 0644 $model "$files/usr/share/bimamba/default.bimamba"
 go run ./cmd/bimamba units $model --notify-reload --sensors --root "$files" >/dev/null
 
-run=$("$here/boot.sh" --name $name --cpu "$cpu" --mem 512 --smp 2 --model 'Raspberry Pi 4 Model B Rev 1.4' --compatible raspberrypi/4-model-b \
-	--compatible brcm/bcm2711 $suite)
+run=$("$here/boot.sh" --name $name "${pi4[@]}" --cpu "$cpu" $suite)
 tar -C "$files" --owner=0 --group=0 -cz . | ssh -F "$run/ssh_config" board 'mkdir /root/files && tar -C /root/files -xz'
 echo "board: Debian $suite, $cpu, bimambad of $(stat -c %s "$files/usr/bin/bimambad") bytes"
 cat "$here/checks.sh" "$here/daemon-checks.sh" | ssh -F "$run/ssh_config" board bash -s -- "$checks"

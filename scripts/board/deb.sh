@@ -25,8 +25,7 @@ dpkg-deb -R "$arm64" "$files/tree"
 sed -i 's/^Version: .*/&.next/' "$files/tree/DEBIAN/control"
 dpkg-deb --root-owner-group -Zgzip -z1 -b "$files/tree" "$files/later.deb" >/dev/null
 rm -rf "$files/tree"
-run=$("$here/boot.sh" --name $name --cpu cortex-a72 --mem 512 --smp 2 --model 'Raspberry Pi 4 Model B Rev 1.4' --compatible raspberrypi/4-model-b \
-	--compatible brcm/bcm2711 $suite)
+run=$("$here/boot.sh" --name $name "${pi4[@]}" $suite)
 tar -C "$files" -c . | ssh -F "$run/ssh_config" board 'mkdir /root/files && tar -C /root/files -x'
 echo "board: Debian $suite, $(basename "$arm64"), $(basename "$armhf")"
 cat "$here/checks.sh" "$here/deb-checks.sh" | ssh -F "$run/ssh_config" board bash -s

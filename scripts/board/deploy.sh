@@ -18,35 +18,11 @@ finish() {
 	rm -rf "$files"
 }
 trap finish EXIT
-CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags='-s -w' -o "$files/" ./cmd/bimamba ./cmd/bimambad
-CGO_ENABLED=0 go build -trimpath -o "$files/here" ./cmd/bimamba
+build_arm64 "$files"
+bimamba=$files/here
+CGO_ENABLED=0 go build -trimpath -o "$bimamba" ./cmd/bimamba
 cp --sparse=always "$image" "$files/board.img" # written to: it is booted again
-boot() {
-	run=$("$here/boot.sh" --name $name --keep --mem 512 --smp 2 --model 'Raspberry Pi 4 Model B Rev 1.4' --compatible raspberrypi/4-model-b \
-		--compatible brcm/bcm2711 "$files/board.img")
-}
-on() { ssh -F "$run/ssh_config" board "$@"; }
-# deploy is done as pi, who is not root but may use sudo. What it says is in $files/out.
-deploy() {
-	"$files/here" deploy --ssh-config "$run/ssh_config" "$@" >"$files/out" 2>&1 || {
-		tail -n 8 "$files/out"
-		return 1
-	}
-}
-fails() { # WHAT IT SAYS, then deploy's arguments
-	local want=$1
-	shift
-	! deploy "$@" && grep -q -- "$want" "$files/out" || {
-		tail -n 8 "$files/out"
-		return 1
-	}
-}
-slot() { on /opt/bimamba/bin/bimamba slot "$@"; }
-status() { slot status --json | sed -n "s/.*\"$1\":\"\([0-9a-f]*\)\".*/\1/p"; }
-serves() { # VERSION
-	is "$(status current)" "$1" && slot health "$1" && is "$(slot status --json | grep -c '"trial":null')" 1
-}
-answers() { on 'curl -sS -m 60 -d "{\"model\":\"default:home\",\"messages\":[{\"role\":\"user\",\"content\":\"turn on the kitchen lights\"}]}" http://127.0.0.1:11434/v1/chat/completions' | grep -q HassTurnOn; }
+boot() { run=$("$here/boot.sh" --name $name --keep "${pi4[@]}" "$files/board.img"); }
 dropin() { # LINE: further settings of the daemon
 	on "mkdir -p /run/systemd/system/bimambad.service.d && printf '[Service]\n$1\n' >/run/systemd/system/bimambad.service.d/test.conf && systemctl daemon-reload"
 }
@@ -105,6 +81,6 @@ check "it answers" answers
 check "the log says why: $(slot log | tail -n 1)" eval 'slot log | tail -n 1 | grep -q "started again before it was confirmed"'
 check "back to the first version, by hand" deploy rollback pi@board
 check "it serves" serves "$first"
-"$files/here" deploy status --ssh-config "$run/ssh_config" pi@board | sed 's/^/     /'
+"$bimamba" deploy status --ssh-config "$run/ssh_config" pi@board | sed 's/^/     /'
 slot log | sed 's/^/     /'
 exit $failed

@@ -27,9 +27,7 @@ finish() {
 	rm -rf "$files"
 }
 trap finish EXIT
-for program in bimambad bimamba; do
-	CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags='-s -w' -o "$files/$program" ./cmd/$program
-done
+build_arm64 "$files"
 wifi=()
 # Debian's board has no NetworkManager, which firstrun.sh would need; cloud-init writes the network for whatever is there.
 [ "$format" = firstrun.sh ] || wifi=(--wifi "it's \"\$(reboot)\"" --wifi-country DE --wifi-password-file "$files/password")
@@ -37,21 +35,12 @@ echo 'a password' >"$files/password"
 go run ./cmd/bimamba image --base "$base" -o "$files/card.img" --hostname kitchen --ssh-key "$cache/id_ed25519.pub" --first-boot "$format" "${wifi[@]}" \
 	--daemon "$files/bimambad" --cli "$files/bimamba"
 
-# fsck says what the file systems of the card are like. What the base has already is no fault of ours.
-fsck() {
-	dd if="$1" of="$files/boot" bs=1M skip=$((fat_offset >> 20)) count=256 status=none
-	dd if="$1" of="$files/root" bs=1M skip=$(((fat_offset >> 20) + 256)) conv=sparse status=none
-	fsck.fat -n "$files/boot" | grep -v '^fsck.fat\|files, .*clusters$' || true
-	e2fsck -fn "$files/root" 2>/dev/null | grep -v '^Pass \|files ([0-9]' || true
-}
 fsck "$base" >"$files/before"
+# What the base has already is no fault of ours.
 fsck "$files/card.img" | diff "$files/before" - && echo "PASS fsck finds nothing that the base has not" || die "FAIL fsck"
 
-board() { "$here/boot.sh" --name $name --keep --cpu cortex-a72 --mem 512 --smp 2 --model 'Raspberry Pi 4 Model B Rev 1.4' --compatible raspberrypi/4-model-b "$@"; }
-if [ "$format" = firstrun.sh ]; then
-	# The emulator would start again with the arguments of the first boot, so the board switches itself off instead.
-	board --wait exit --append systemd.run_success_action=poweroff "$files/card.img"
-fi
+board() { "$here/boot.sh" --name $name --keep "${pi4[@]}" "$@"; }
+[ "$format" = cloud-init ] || board --wait exit "$files/card.img" # its first boot ends in another
 run=$(board "$files/card.img")
 cat "$here/checks.sh" "$here/image-checks.sh" | ssh -F "$run/ssh_config" board bash -s -- "$format"
 "$here/boot.sh" --stop $name

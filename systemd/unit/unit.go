@@ -45,6 +45,7 @@ func Files(p Params) []File {
 		{"/usr/lib/systemd/system/bimambad.service", 0o644, Service(p)},
 		{"/usr/lib/systemd/system/bimambad.socket", 0o644, Socket()},
 		{"/usr/lib/systemd/system/bimamba.slice", 0o644, Slice(p)},
+		{"/usr/lib/systemd/system/bimamba-voice.service", 0o644, Voice()},
 		{"/usr/lib/sysusers.d/bimamba.conf", 0o644, Sysusers()},
 		{"/usr/lib/tmpfiles.d/bimamba.conf", 0o644, Tmpfiles()},
 	}
@@ -55,6 +56,9 @@ func Service(p Params) string { return p.render("bimambad.service") }
 
 // Socket is bimambad.socket: with it systemd listens, and starts the daemon at the first request.
 func Socket() string { return Params{}.render("bimambad.socket") }
+
+// Voice is bimamba-voice.service: `bimamba voice` with the configuration /etc/bimamba/voice.toml, if there is one.
+func Voice() string { return Params{}.render("bimamba-voice.service") }
 
 // Slice is bimamba.slice. A service's MemoryMin= protects no more than its slice's, and system.slice has none.
 func Slice(p Params) string { return p.render("bimamba.slice") }

@@ -44,7 +44,7 @@ func parse(t *testing.T, name, text string) map[string][]string {
 func TestLines(t *testing.T) {
 	for name, text := range map[string]string{
 		"service": Service(defaultModel), "service without limits": Service(Params{}), "notify-reload": Service(Params{NotifyReload: true}),
-		"socket": Socket(), "slice": Slice(defaultModel), "slice without limits": Slice(Params{}), "memory": Memory(defaultModel), "sensors": Sensors(),
+		"socket": Socket(), "slice": Slice(defaultModel), "slice without limits": Slice(Params{}), "memory": Memory(defaultModel), "sensors": Sensors(), "voice": Voice(),
 	} {
 		for key, v := range parse(t, name, text) {
 			many := []string{"Service.SystemCallFilter", "Service.DeviceAllow", "Socket.ListenStream"}
@@ -61,6 +61,7 @@ func TestService(t *testing.T) {
 	for key, want := range map[string]string{
 		"Service.Type": "notify-reload", "Service.ExecReload": "", "Service.ExecStart": "/opt/b", "Service.Environment": "GOMEMLIMIT=40",
 		"Service.MemoryMin": "1210", "Service.MemoryMax": strconv.Itoa(2400 + 40 + overhead), "Service.Slice": "bimamba.slice", "Service.StateDirectoryMode": "0700",
+		"Service.MemorySwapMax": "0",
 	} {
 		if got := strings.Join(v[key], " "); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)

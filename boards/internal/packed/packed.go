@@ -107,7 +107,7 @@ func (i *Image) Reader() (io.Reader, error) {
 	if err != nil {
 		return nil, i.damaged(err)
 	}
-	return &reader{i, r}, nil
+	return &reader{i: i, r: r}, nil
 }
 
 func (i *Image) damaged(err error) error {
@@ -123,14 +123,21 @@ func (c counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// maxFull is more than any card's image has, in bytes: a small file can unpack to zeros without end.
+const maxFull = 1 << 38
+
 // reader unpacks.
 type reader struct {
 	i *Image
 	r io.Reader
+	n int64 // bytes unpacked
 }
 
 func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.r.Read(b)
+	if r.n += int64(n); r.n > maxFull {
+		return n, fmt.Errorf("%s unpacks to more than %d bytes: it is no image of a card", r.i.f.Name(), int64(maxFull))
+	}
 	if err != nil && err != io.EOF {
 		err = r.i.damaged(err)
 	}

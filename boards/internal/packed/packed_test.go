@@ -163,3 +163,23 @@ func FuzzXZ(f *testing.F) {
 		}
 	})
 }
+
+// endless is zeros without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+func TestEndless(t *testing.T) {
+	i, err := Open(file(t, pack(t, "gzip", content())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	r := &reader{i: i, r: endless{}, n: maxFull - 100}
+	if n, err := r.Read(make([]byte, 100)); n != 100 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if _, err := r.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "no image of a card") {
+		t.Errorf("%v", err)
+	}
+}

@@ -47,6 +47,7 @@ func Check(ctx context.Context, s *slot.Store, service Service, id string) (*Rep
 	}
 	start := time.Now()
 	r := &Report{ID: id}
+	last := errors.New("it was not asked")
 	for {
 		_, now, err := s.Current()
 		if err != nil {
@@ -66,9 +67,12 @@ func Check(ctx context.Context, s *slot.Store, service Service, id string) (*Rep
 				return r, err
 			}
 		}
+		if ctx.Err() == nil { // the end of the time is no reason
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the daemon was not ready in %.0f s: %w", time.Since(start).Seconds(), err)
+			return nil, fmt.Errorf("the daemon was not ready in %.0f s: %w", time.Since(start).Seconds(), last)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -221,6 +225,9 @@ func (d *daemon) golden(ctx context.Context, g *slot.Golden) error {
 		return err
 	}
 	b, err := d.ask(ctx, http.MethodPost, "/v1/completions", body)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errors.New("the golden prompt: there is no answer in the time that there is: a slow board needs more (--trial of bimamba deploy, --wait of bimamba slot health)")
+	}
 	if err != nil {
 		return fmt.Errorf("the golden prompt: %w", err)
 	}

@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		if answer == "slow" {
+			<-r.Context().Done()
+		}
 		fmt.Fprint(w, answer)
 	})
 	http.Serve(l, nil)
@@ -106,7 +109,8 @@ func TestCheck(t *testing.T) {
 		{"too short", answer("on", "-0.1"), "an answer of 1 tokens, and 2 are right"},
 		{"no answer", `{"choices":[]}`, "0 answers"},
 		{"no JSON", "x", "the answer: invalid character"},
-		{"sick", "sick", "not ready in 1 s: /health at unix:"},
+		{"sick", "sick", "s: /health at unix:"},
+		{"slow", "slow", "a slow board needs more"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -120,8 +124,8 @@ func TestCheck(t *testing.T) {
 			}
 			defer func() { c.Process.Kill(); c.Wait() }()
 			wait := 20 * time.Second
-			if tt.daemon == "sick" {
-				wait = time.Second
+			if tt.daemon == "sick" || tt.daemon == "slow" {
+				wait = 3 * time.Second
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), wait)
 			defer cancel()

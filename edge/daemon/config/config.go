@@ -27,6 +27,12 @@ const (
 	MDNSOff  = "off"
 )
 
+// Values of [Config.WyomingMode].
+const (
+	WyomingIntent = "intent" // clients get intents, to do themselves
+	WyomingHandle = "handle" // the daemon does them
+)
+
 // Values of [Config.LogFormat].
 const (
 	LogText = "text"
@@ -47,6 +53,7 @@ const (
 	defaultModel = "/usr/share/bimamba/default.bimamba"
 	defaultDir   = "/etc/bimamba" // of the configuration file, without $CONFIGURATION_DIRECTORY
 	fileName     = "bimambad.toml"
+	defaultHome  = defaultDir + "/home.toml" // or of the same name there
 )
 
 // ErrHelp and ErrVersion are what [Load] returns where --help (-h) and --version are among the arguments.
@@ -79,6 +86,21 @@ type Config struct {
 	TLSCert       string    // with TLSKey: PEM files
 	TLSKey        string
 	TLSSelfSigned bool // a certificate of the daemon's own, kept in StateDir
+
+	Home        string    // what package home reads; "" is an empty one, and so is a default that is missing
+	Wyoming     []Address // to serve that protocol at, beside sockets that systemd passes for it; none is off
+	WyomingMode string    // WyomingIntent or WyomingHandle
+
+	MQTT             string        // the broker that gets actions, mqtt:// or mqtts://; "" is none
+	MQTTUser         string        //
+	MQTTPasswordFile string        //
+	MQTTCAFile       string        // certificates to trust instead of the system's
+	MQTTTopic        string        // the beginning of all topics
+	MQTTDiscovery    string        // the topic where Home Assistant is told of the board; "" is none
+	Webhook          string        // the URL that gets actions; "" is none
+	WebhookTokenFile string        //
+	WebhookCAFile    string        // certificates to trust instead of the system's
+	ActionTTL        time.Duration // how long an action may wait for its target
 
 	MaxTokens      int           // tokens of an answer where the request does not say
 	MaxTokensLimit int           // most that a request may ask for
@@ -145,11 +167,11 @@ func Load(args, env []string, readFile func(string) ([]byte, error)) (*Config, e
 	}
 
 	named := slices.ContainsFunc(flags, isFile) || slices.ContainsFunc(variables, isFile)
+	dir := firstDir(vars["CONFIGURATION_DIRECTORY"])
+	if dir == "" {
+		dir = defaultDir
+	}
 	if !named {
-		dir := firstDir(vars["CONFIGURATION_DIRECTORY"])
-		if dir == "" {
-			dir = defaultDir
-		}
 		c.File = filepath.Join(dir, fileName)
 	}
 	for _, s := range append(variables, flags...) { // where the file is, before it is read
@@ -178,6 +200,9 @@ func Load(args, env []string, readFile func(string) ([]byte, error)) (*Config, e
 	if c.TokenFile == "" && c.StateDir != "" {
 		c.TokenFile = filepath.Join(c.StateDir, "token")
 		c.origins["token_file"] = origin{fromSystemd, "state_dir"}
+	}
+	if _, given := c.origins["home"]; !given {
+		c.Home = filepath.Join(dir, filepath.Base(defaultHome))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -246,6 +271,20 @@ func (c *Config) Validate() error {
 		}
 		if c.Calibration != "" {
 			fail("calibration", "is for a sensor of power, and sensor is off")
+		}
+	}
+	if len(c.Wyoming) > 0 && c.Auth == AuthAlways {
+		fail("wyoming", "the protocol has no token, and auth is always; drop one of them")
+	}
+	if c.MQTT != "" && c.Webhook != "" {
+		fail("webhook", "mqtt is set, too, and an action is done in one place; drop one of them")
+	}
+	for _, o := range []struct{ name, value, of, target string }{
+		{"mqtt_user", c.MQTTUser, "mqtt", c.MQTT}, {"mqtt_password_file", c.MQTTPasswordFile, "mqtt_user", c.MQTTUser}, {"mqtt_ca_file", c.MQTTCAFile, "mqtt", c.MQTT},
+		{"webhook_token_file", c.WebhookTokenFile, "webhook", c.Webhook}, {"webhook_ca_file", c.WebhookCAFile, "webhook", c.Webhook},
+	} {
+		if o.value != "" && o.target == "" {
+			fail(o.name, "is for %s, which is not set", o.of)
 		}
 	}
 	if len(c.Listen) == 0 {

@@ -40,7 +40,8 @@ func TestDefaults(t *testing.T) {
 		MaxTokens: 512, MaxTokensLimit: 4096, MaxPrompt: 65536, Queue: 32, RequestTimeout: 5 * time.Minute,
 		MaxBody: 1e6, MaxHeader: 16384, MaxConnections: 512, ReadTimeout: 10 * time.Second,
 		StateMaxBytes: 256e6, StateMaxFiles: 64, DrainTimeout: 4 * time.Second,
-		Tuning: "/etc/bimamba/tuning.json", Sensor: "auto",
+		Tuning: "/etc/bimamba/tuning.json", Sensor: "auto", Home: "/etc/bimamba/home.toml", WyomingMode: WyomingIntent,
+		MQTTTopic: "bimamba", MQTTDiscovery: "homeassistant", ActionTTL: time.Minute,
 		Metrics: true, Page: true, LogLevel: slog.LevelInfo, LogFormat: LogText, Sandbox: SandboxAuto,
 		lookup: etc, origins: map[string]origin{},
 	}
@@ -85,6 +86,10 @@ func TestPrecedence(t *testing.T) {
 		{"zero's name", []string{"--threads", "auto"}, []string{"BIMAMBAD_THREADS=3"}, "threads", "auto", "--threads"},
 		{"zero", []string{"--idle-exit", "0"}, nil, "idle_exit", "never", "--idle-exit"},
 		{"state directory", nil, []string{"STATE_DIRECTORY=/var/lib/bimamba:/x"}, "state_dir", "/var/lib/bimamba", "STATE_DIRECTORY"},
+		{"home", nil, nil, "home", "/etc/bimamba/home.toml", "default"},
+		{"home by systemd", nil, []string{"CONFIGURATION_DIRECTORY=/c:/d"}, "home", "/c/home.toml", "default"},
+		{"home", []string{"--home", "/h.toml"}, nil, "home", "/h.toml", "--home"},
+		{"wyoming", []string{"--wyoming", ":10500", "--wyoming", "unix:/w"}, nil, "wyoming", ":10500 unix:/w", "--wyoming"},
 		{"token file", nil, []string{"STATE_DIRECTORY=/var/lib/bimamba"}, "token_file", "/var/lib/bimamba/token", "state_dir"},
 		{"no state directory", []string{"--state-dir", ""}, []string{"STATE_DIRECTORY=/var/lib/bimamba"}, "state_dir", "", "--state-dir"},
 		{"personas", []string{"--persona", "a=x", "--persona", "b-1=y=z"}, nil, "persona", "a=x b-1=y=z", "--persona"},
@@ -143,6 +148,11 @@ func TestErrors(t *testing.T) {
 		{"inline table", nil, nil, "model = {a = 1}", []string{etc + ":1:1: model: the value is a table"}},
 		{"too large", nil, nil, strings.Repeat("#", maxFile+1), []string{etc + " has 65537 bytes"}},
 		{"named but missing", []string{"--config", "none.toml"}, nil, "", []string{"the configuration file: open none.toml: file does not exist"}},
+		{"wyoming without a token", []string{"--wyoming", ":10500", "--auth=always"}, []string{"STATE_DIRECTORY=/s"}, "", []string{"--wyoming :10500: the protocol has no token, and auth is always"}},
+		{"two targets", []string{"--mqtt=mqtt://a", "--webhook=http://a"}, nil, "", []string{"--webhook http://a: mqtt is set, too, and an action is done in one place"}},
+		{"a password of nobody's", []string{"--mqtt=mqtt://a", "--mqtt-password-file=/p"}, nil, "", []string{"--mqtt-password-file /p: is for mqtt_user, which is not set"}},
+		{"a token for nothing", []string{"--webhook-token-file=/p"}, nil, "", []string{"--webhook-token-file /p: is for webhook, which is not set"}},
+		{"wyoming mode", []string{"--wyoming-mode=both"}, nil, "", []string{"--wyoming-mode both: is not intent or handle"}},
 		{"no number", []string{"--rate", "much"}, nil, "", []string{"--rate much: is no number, and not off"}},
 		{"NaN", []string{"--rate", "NaN"}, nil, "", []string{"--rate NaN: is not within 0.001 and 1000000, and not off"}},
 		{"time", []string{"--read-timeout", "10"}, nil, "", []string{"--read-timeout 10: is no time; write a number and ms, s, m or h"}},
@@ -316,12 +326,12 @@ func TestWriteSources(t *testing.T) {
 }
 
 func TestDirs(t *testing.T) {
-	c, err := Load([]string{"--model", "/m/a", "--persona", "p=/p/q", "--tls-cert=/t/c", "--tls-key=/t/k", "--listen=unix:/run/b/s", "--listen=unix:@x"},
+	c, err := Load([]string{"--model", "/m/a", "--persona", "p=/p/q", "--tls-cert=/t/c", "--tls-key=/t/k", "--listen=unix:/run/b/s", "--listen=unix:@x", "--wyoming=unix:/run/w/s", "--home=/h/home.toml"},
 		[]string{"STATE_DIRECTORY=/s"}, files{etc: ""}.read)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.ReadDirs(); !slices.Equal(got, []string{"/etc/bimamba", "/m", "/p", "/t"}) {
+	if got := c.ReadDirs(); !slices.Equal(got, []string{"/etc/bimamba", "/h", "/m", "/p", "/t"}) {
 		t.Errorf("read %v", got)
 	}
 	dir := t.TempDir()
@@ -341,7 +351,7 @@ func TestDirs(t *testing.T) {
 	if got := c.WriteDirs(); !slices.Equal(got, []string{"/s"}) {
 		t.Errorf("write %v", got)
 	}
-	if got := c.SocketDirs(); !slices.Equal(got, []string{"/run/b"}) {
+	if got := c.SocketDirs(); !slices.Equal(got, []string{"/run/b", "/run/w"}) {
 		t.Errorf("sockets %v", got)
 	}
 }

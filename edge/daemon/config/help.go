@@ -17,11 +17,11 @@ Usage:
   bimambad check [--json] [OPTION]...
   bimambad sample-config
 
-The daemon answers on the protocols of OpenAI and Ollama. It reads its options from flags, from
-the environment and from a TOML file, in this order of precedence: an option foo_bar is the flag
---foo-bar, the variable BIMAMBAD_FOO_BAR and the key foo_bar. "check" reads the same, says where
-each value came from, and exits with 1 if something is wrong; nothing is served. "sample-config"
-prints a file with all options.
+The daemon answers on the protocols of OpenAI and Ollama, and on Wyoming's if it is told where.
+It reads its options from flags, from the environment and from a TOML file, in this order of
+precedence: an option foo_bar is the flag --foo-bar, the variable BIMAMBAD_FOO_BAR and the key
+foo_bar. "check" reads the same, says where each value came from, and exits with 1 if something
+is wrong; nothing is served. "sample-config" prints a file with all options.
 
 Options that may be given several times are lists: in the environment their values are separated
 by commas, in TOML they are ["one", "two"]; a list of higher precedence replaces the others.
@@ -66,6 +66,8 @@ Other:
 Files:
   /etc/bimamba/bimambad.toml
         The configuration.
+  /etc/bimamba/home.toml
+        The rooms and devices of a home.
   /etc/bimamba/tuning.json
         What doctor --tune measured of this board.
   /usr/share/bimamba/default.bimamba

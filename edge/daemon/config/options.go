@@ -97,7 +97,7 @@ var options = []option{
 	},
 	{
 		name: "mdns", group: "Network", arg: "WHEN", def: MDNSAuto, choices: []string{MDNSAuto, MDNSOn, MDNSOff}, field: func(c *Config) any { return &c.MDNS },
-		help: "Say on the local network what is here and at which port (multicast DNS, _bimamba._tcp), for `bimamba boards`: auto, if other machines reach an address; on, at any TCP address; off.",
+		help: "Say on the local network what is here and at which port (multicast DNS, _bimamba._tcp and _wyoming._tcp), for `bimamba boards`: auto, if other machines reach an address; on, at any TCP address; off.",
 	},
 	{
 		name: "cors_origin", group: "Network", arg: "ORIGIN", live: true, field: func(c *Config) any { return &c.CORSOrigin },
@@ -114,6 +114,64 @@ var options = []option{
 	{
 		name: "tls_self_signed", group: "Network", def: "false", field: func(c *Config) any { return &c.TLSSelfSigned },
 		help: "Encrypt TCP connections with a certificate that the daemon makes and keeps in state_dir. Its fingerprint is in the log.",
+	},
+
+	{
+		name: "home", group: "Assistant", arg: "FILE", def: defaultHome, live: true, field: func(c *Config) any { return &c.Home },
+		help: "The rooms and devices that may be asked for, which `bimamba home sync` writes. It is read again when it changes. It may be missing unless it is named. With " +
+			"$CONFIGURATION_DIRECTORY its default is home.toml in there.",
+	},
+	{
+		name: "wyoming", group: "Assistant", arg: "ADDRESS", field: func(c *Config) any { return &c.Wyoming },
+		help: "Where to speak the Wyoming protocol, for voice assistants as Home Assistant's: :10500, 127.0.0.1:10500 or unix:PATH. The protocol has no token: whoever reaches the " +
+			"address may ask. It needs a model with the task home. A socket that systemd passes by the name wyoming comes instead. Default: nowhere.",
+	},
+	{
+		name: "wyoming_mode", group: "Assistant", arg: "MODE", def: WyomingIntent, choices: []string{WyomingIntent, WyomingHandle},
+		field: func(c *Config) any { return &c.WyomingMode },
+		help: "Who acts on what was said at a Wyoming address: intent, the client, which is told Home Assistant's intents; or handle, the daemon: it keeps timers and lists, tells the time, " +
+			"and sends all else to mqtt or webhook.",
+	},
+
+	{
+		name: "mqtt", group: "Actions", arg: "URL", field: func(c *Config) any { return &c.MQTT },
+		help: "Send actions to this MQTT broker, mqtt://HOST:PORT or mqtts://HOST:PORT, and tell Home Assistant there of this board's sensors. With wyoming_mode handle, what was said is done this way.",
+	},
+	{
+		name: "mqtt_user", group: "Actions", arg: "NAME", field: func(c *Config) any { return &c.MQTTUser },
+		help: "The user at the broker.",
+	},
+	{
+		name: "mqtt_password_file", group: "Actions", arg: "FILE", field: func(c *Config) any { return &c.MQTTPasswordFile },
+		help: "A file whose first line is the user's password.",
+	},
+	{
+		name: "mqtt_ca_file", group: "Actions", arg: "FILE", field: func(c *Config) any { return &c.MQTTCAFile },
+		help: "Certificates (PEM) to trust at mqtts:// instead of the system's.",
+	},
+	{
+		name: "mqtt_topic", group: "Actions", arg: "TOPIC", def: "bimamba", field: func(c *Config) any { return &c.MQTTTopic },
+		help: "The beginning of all topics: actions come at TOPIC/HOST/action. HOST is this machine's name.",
+	},
+	{
+		name: "mqtt_discovery", group: "Actions", arg: "TOPIC", def: "homeassistant", field: func(c *Config) any { return &c.MQTTDiscovery },
+		help: "Where Home Assistant listens for new devices. Empty: it is told of none.",
+	},
+	{
+		name: "webhook", group: "Actions", arg: "URL", field: func(c *Config) any { return &c.Webhook },
+		help: "Send actions to this address, http or https, as a POST of JSON each, instead of to a broker.",
+	},
+	{
+		name: "webhook_token_file", group: "Actions", arg: "FILE", field: func(c *Config) any { return &c.WebhookTokenFile },
+		help: "A file whose first line is a token to send along (Authorization: Bearer).",
+	},
+	{
+		name: "webhook_ca_file", group: "Actions", arg: "FILE", field: func(c *Config) any { return &c.WebhookCAFile },
+		help: "Certificates (PEM) to trust at https:// instead of the system's.",
+	},
+	{
+		name: "action_ttl", group: "Actions", arg: "TIME", def: "1m", min: 1, max: 3600, field: func(c *Config) any { return &c.ActionTTL },
+		help: "How long an action waits, in state_dir, for a broker or an address that is away. It is not done after that, and not after a start of the machine. Items of lists wait for a day.",
 	},
 
 	{

@@ -128,10 +128,10 @@ func (c *Config) Keep(next *Config, others ...string) *Config {
 	return &kept
 }
 
-// ReadDirs are the directories of the files that the daemon reads, now and at a reload: of the model, its tuning, the personas, the configuration file and the certificate,
+// ReadDirs are the directories of the files that the daemon reads, now and at a reload: of the model, its tuning, the home, the personas, the configuration file and the certificate,
 // and of those that they are symbolic links to.
 func (c *Config) ReadDirs() []string {
-	files := []string{c.Model, c.Tuning, c.lookup, c.TLSCert, c.TLSKey}
+	files := []string{c.Model, c.Tuning, c.Home, c.lookup, c.TLSCert, c.TLSKey}
 	for _, k := range c.VerifyKey {
 		if _, err := sign.ParsePublicKey(string(k)); err != nil {
 			files = append(files, string(k))
@@ -161,7 +161,7 @@ func (c *Config) WriteDirs() []string {
 // SocketDirs are the directories of the Unix sockets that the daemon opens and, at its end, removes.
 func (c *Config) SocketDirs() []string {
 	var files []string
-	for _, a := range c.Listen {
+	for _, a := range slices.Concat(c.Listen, c.Wyoming) {
 		if a.Network == "unix" && a.Addr[0] == '/' {
 			files = append(files, a.Addr)
 		}

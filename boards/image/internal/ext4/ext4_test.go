@@ -180,8 +180,52 @@ func TestMade(t *testing.T) {
 					t.Errorf("%s: %q, %v", name, got, err)
 				}
 			}
+			checkUnused(t, f, path, big)
 		})
 	}
+}
+
+// checkUnused has what is called unused be overwritten: the file system is as good as before.
+func checkUnused(t *testing.T, f *FS, path string, big []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, total := int64(0), int64(0)
+	if err := f.Unused(func(start, end int64) {
+		if start < last || end <= start || end > int64(len(b)) {
+			t.Fatalf("from %d to %d behind %d", start, end, last)
+		}
+		last, total = end, total+end-start
+		copy(b[start:end], bytes.Repeat([]byte{0xee}, int(end-start)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if free := int64(le.Uint32(b[1024+12:])) * f.block; total > free || total < free/2 {
+		t.Errorf("%d bytes are unused, and %d are free", total, free)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.ReadFile("big", 1<<24); err != nil || !bytes.Equal(got, big) {
+		t.Errorf("big, with what is unused overwritten: %v", err)
+	}
+	if out, err := exec.Command(tool(t, "e2fsck"), "-fn", path).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck, with what is unused overwritten: %v\n%s", err, out)
+	}
+	// A bitmap that has not as many free blocks as the descriptor says is not believed.
+	where := int64(le.Uint32(b[f.descAt:])) * f.block
+	b[where+1] ^= 1
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	group := int64(le.Uint32(b[1024+32:])) * f.block
+	f.Unused(func(start, end int64) {
+		if start < group {
+			t.Fatalf("%d to %d of a group with a damaged bitmap", start, end)
+		}
+	})
 }
 
 func TestRefused(t *testing.T) {
@@ -231,6 +275,11 @@ func FuzzOpen(f *testing.F) {
 		}
 		f.ReadFile("etc/os-release", 1<<20)
 		f.ReadHead("etc/hostname", 1<<20)
+		f.Unused(func(start, end int64) {
+			if start < 0 || end <= start || end > int64(len(b)) {
+				t.Fatalf("from %d to %d of %d is unused", start, end, len(b))
+			}
+		})
 		for _, dir := range []string{"/", "etc", "lib", "usr/bin"} {
 			names, err := f.ReadDir(dir)
 			if err != nil {

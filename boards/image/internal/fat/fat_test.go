@@ -194,6 +194,22 @@ func TestApply(t *testing.T) {
 			v = open(t, m) // and again, as the disk says
 		}
 		fsck(t, m)
+		// What is unused means nothing.
+		last, total := int64(0), int64(0)
+		v.Unused(func(start, end int64) {
+			if start < last || end <= start || end > int64(len(m.b)) {
+				t.Fatalf("from %d to %d behind %d", start, end, last)
+			}
+			last, total = end, total+end-start
+			copy(m.b[start:end], bytes.Repeat([]byte{0xee}, int(end-start)))
+		})
+		if total != v.Free() {
+			t.Errorf("%d bytes are unused, and %d are free", total, v.Free())
+		}
+		if got := read(t, open(t, m), "bimamba/model with a long name.bimamba"); got != big {
+			t.Error("a file lay in what is unused")
+		}
+		fsck(t, m)
 	})
 }
 

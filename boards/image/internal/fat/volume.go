@@ -144,6 +144,21 @@ func (v *Volume) Bits() int { return int(v.fat.width()) * 8 }
 // Free is the number of bytes in free clusters.
 func (v *Volume) Free() int64 { return int64(v.fat.free()) * v.cluster }
 
+// Unused calls fn with runs of bytes, ascending, that belong to no file: their content means nothing.
+func (v *Volume) Unused(fn func(start, end int64)) {
+	start := uint32(0)
+	for c := uint32(2); c <= v.fat.entries(); c++ {
+		isFree := c < v.fat.entries() && v.fat.get(c) == entryFree
+		switch {
+		case isFree && start == 0:
+			start = c
+		case !isFree && start != 0:
+			fn(v.offset(start), v.offset(c))
+			start = 0
+		}
+	}
+}
+
 // ClusterSize is the number of bytes in a cluster: files take whole ones.
 func (v *Volume) ClusterSize() int64 { return v.cluster }
 

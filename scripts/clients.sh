@@ -18,16 +18,16 @@ command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || missing+=(chromium)
 if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ]; then
-	echo "e2e: installing ${missing[*]}"
+	echo "clients: installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q
 	apt-get install -q -y --no-install-recommends "${missing[@]}" || true
 fi
 
-echo "e2e: the programs"
+echo "clients: the programs"
 CGO_ENABLED=0 go build -trimpath -o "$work/" ./cmd/bimamba ./cmd/bimambad
 
-echo "e2e: clients of OpenAI's and Ollama's, schemas, conversations, README.md"
+echo "clients: clients of OpenAI's and Ollama's, schemas, conversations, README.md"
 command -v curl >/dev/null || skipped+=("README.md's examples: curl is not here")
 (cd internal/e2e && BIMAMBA_BIN=$work go test -count=1 ./...)
 
@@ -53,12 +53,12 @@ page() {
 		cat "$work/daemon.log" >&2
 		exit 1
 	fi
-	echo "e2e: the page in Chromium, with the daemon at $url"
+	echo "clients: the page in Chromium, with the daemon at $url"
 	(cd $page && BIMAMBAD_URL=$url npm test) || { cat "$work/daemon.log" >&2; exit 1; }
 	kill "$daemon"
 	wait "$daemon"
 	daemon=
-	echo "e2e: the page in Chromium, with a stand-in for the daemon"
+	echo "clients: the page in Chromium, with a stand-in for the daemon"
 	(cd $page && npm test -- --test-name-pattern='^a prompt is answered|^the status is shown|^a long answer')
 }
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
@@ -70,6 +70,6 @@ else
 fi
 
 if [ ${#skipped[@]} -gt 0 ]; then
-	printf 'e2e: skipped: %s\n' "${skipped[@]}"
+	printf 'clients: skipped: %s\n' "${skipped[@]}"
 fi
-echo "e2e: passed"
+echo "clients: passed"

@@ -1,0 +1,384 @@
+package home
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bimamba/edge/engine"
+	"bimamba/edge/model"
+	"bimamba/internal/testmodel"
+)
+
+// testAssistant is one for the house of testdata. Its sentences here are others than those in beyond.jsonl.
+func testAssistant(t testing.TB) *Assistant {
+	t.Helper()
+	h, err := Read("testdata/beyond-home.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return assistant(t, h)
+}
+
+func ask(t testing.TB, a *Assistant, r Request) *Answer {
+	t.Helper()
+	ans, err := a.Handle(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, r.Text, ans)
+	return ans
+}
+
+// check sees to what holds of every answer.
+func check(t testing.TB, text string, ans *Answer) {
+	t.Helper()
+	if (ans.Kind == Act) != (len(ans.Actions) > 0) || ans.Kind != Act && ans.Text == "" || ans.Kind == Decline && ans.Reason == "" {
+		t.Errorf("%q: %+v", text, ans)
+	}
+	for _, x := range ans.Actions {
+		if x.ID == "" || !strings.HasPrefix(x.Intent, "Hass") || x.Slots == nil {
+			t.Errorf("%q: %+v", text, x)
+		}
+	}
+}
+
+// describe is an answer's kind and what was understood.
+func describe(ans *Answer) string {
+	var b strings.Builder
+	b.WriteString(ans.Kind.String())
+	for _, x := range ans.Meant {
+		s, _ := json.Marshal(x.Slots)
+		fmt.Fprintf(&b, " %s%s%v", strings.TrimPrefix(x.Intent, "Hass"), s, x.Entities)
+	}
+	return b.String()
+}
+
+func TestHandle(t *testing.T) {
+	a := testAssistant(t)
+	for _, c := range []struct{ said, at, want string }{
+		{"turn on the floor lamp", "", `act TurnOn{"name":"Floor lamp"}[light.floor_lamp]`},
+		{"Turn ON the Floor Lamp, please.", "", `act TurnOn{"name":"Floor lamp"}[light.floor_lamp]`},
+		{"turn on the lights", "study", `act TurnOn{"area":"Study","domain":"light"}[light.desk_lamp]`},
+		{"turn on the lights", "office", `act TurnOn{"area":"Study","domain":"light"}[light.desk_lamp]`},
+		{"turn off the lights in here", "", `ask TurnOff{"domain":"light"}[]`},
+		{"switch the telly off", "", `act TurnOff{"name":"telly"}[media_player.tv]`},
+		{"set the floor lamp to fifty percent", "", `act LightSet{"brightness":50,"name":"Floor lamp"}[light.floor_lamp]`},
+		{"22 degrees in the bedroom please", "", `act ClimateSetTemperature{"area":"Bedroom","temperature":22}[climate.bedroom]`},
+		{"set a timer for an hour and a half", "", `act StartTimer{"hours":1,"minutes":30}[]`},
+		{"what's the time", "", `act GetCurrentTime{}[]`},
+		{"never mind", "", `say Nevermind{}[]`},
+
+		// Slips.
+		{"turn on the flore lamp", "", `act TurnOn{"name":"Floor lamp"}[light.floor_lamp]`},
+		{"turn of the bed room fan", "", `act TurnOff{"name":"Bedroom fan"}[fan.bedroom]`},
+		{"turn off the lights in the hall way", "", `act TurnOff{"area":"Hallway","domain":"light"}[light.hallway_ceiling]`},
+
+		// Other words.
+		{"it's dark in the hallway", "", `act TurnOn{"area":"hallway","domain":"light"}[light.hallway_ceiling]`},
+		{"get the coffee machine going", "", `act TurnOn{"name":"Coffee machine"}[switch.coffee_machine]`},
+		{"it's movie night", "", `act TurnOn{"domain":"scene","name":"Movie night"}[scene.movie_night]`},
+
+		// Several.
+		{"turn on the lights in the kitchen and the study", "",
+			`act TurnOn{"area":"Kitchen","domain":"light"}[light.island light.kitchen_spots] TurnOn{"area":"Study","domain":"light"}[light.desk_lamp]`},
+		{"turn the floor lamp on and the desk lamp off", "", `act TurnOn{"name":"Floor lamp"}[light.floor_lamp] TurnOff{"name":"Desk lamp"}[light.desk_lamp]`},
+		{"turn on the desk lamp and set it to 40 percent", "",
+			`act TurnOn{"name":"Desk lamp"}[light.desk_lamp] LightSet{"brightness":40,"name":"Desk lamp"}[light.desk_lamp]`},
+		{"turn on the floor lamp and the sauna", "", "decline"},
+		{"turn off everything in the kitchen", "", `act TurnOff{"area":"Kitchen","domain":"light"}[light.island light.kitchen_spots] ` +
+			`TurnOff{"area":"Kitchen","domain":"media_player"}[media_player.kitchen_radio] TurnOff{"area":"Kitchen","domain":"switch"}[switch.coffee_machine]`},
+
+		// To be confirmed.
+		{"open the garage door", "", `ask TurnOn{"name":"Garage door"}[cover.garage_door]`},
+		{"close the garage door", "", `act TurnOff{"name":"Garage door"}[cover.garage_door]`},
+		{"unlock the front door", "", `ask TurnOff{"name":"Front door"}[lock.front_door]`},
+		{"open the front door", "", `ask TurnOff{"name":"Front door"}[lock.front_door]`},
+		{"lock the front door", "", `act TurnOn{"name":"Front door"}[lock.front_door]`},
+		{"lock the garage door", "", "decline"},
+
+		// Not to be done.
+		{"", "", "decline"}, {" .,!", "", "decline"}, {strings.Repeat("on ", 400), "", "decline"},
+		{"turn on the sauna", "", "decline"},
+		{"turn on the lights when I get home", "", "decline"},
+		{"don't turn on the lights", "", "decline"},
+		{"turn off all the lights but the floor lamp", "", "decline"},
+		{"turn off the lights at ten", "", "decline"},
+		{"my fan broke yesterday", "", "decline"},
+		{"what should I cook for dinner", "", "decline"},
+		{"how do I close a bank account", "", "decline"},
+		{"schalte das licht in der küche ein", "", "decline"},
+		{"éteins la lumière", "", "decline"},
+	} {
+		ans := ask(t, a, Request{Text: c.said, Device: c.at})
+		if got := describe(ans); !strings.EqualFold(got, c.want) {
+			t.Errorf("%q: %s (%s), not %s", c.said, got, ans.Reason, c.want)
+		}
+	}
+}
+
+func TestLanguages(t *testing.T) {
+	e := open(t)
+	for _, c := range []struct {
+		home, request string
+		want          Kind
+	}{
+		{"en", "", Act}, {"en-GB", "en", Act}, {"en", "en_US", Act}, {"en", "de", Decline}, {"de", "", Decline}, {"de", "en", Decline},
+	} {
+		a, err := New(e, &Home{Language: c.home})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ans := ask(t, a, Request{Text: "set a timer for 5 minutes", Language: c.request}); ans.Kind != c.want || c.want == Decline && ans.Text != "Sorry, I only understand English." {
+			t.Errorf("home %q, request %q: %v %q", c.home, c.request, ans.Kind, ans.Text)
+		}
+	}
+}
+
+// TestEmptyHome does what needs no device, and nothing else.
+func TestEmptyHome(t *testing.T) {
+	a := assistant(t, &Home{Language: "en"})
+	for said, want := range map[string]string{
+		"set a timer for 5 minutes":     `act StartTimer{"minutes":5}[]`,
+		"add milk to the shopping list": `act ShoppingListAddItem{"item":"milk"}[]`,
+		"what day is it":                `act GetCurrentDate{}[]`,
+		"turn on the lights":            "decline",
+		"turn off the kitchen lamp":     "decline",
+		"unlock the door":               "decline",
+		"turn off everything":           "decline",
+	} {
+		if got := describe(ask(t, a, Request{Text: said})); got != want {
+			t.Errorf("%q: %s, not %s", said, got, want)
+		}
+	}
+}
+
+func TestConversation(t *testing.T) {
+	a := testAssistant(t)
+	now := time.Unix(1e9, 0)
+	a.memory.now = func() time.Time { return now }
+	type turn struct{ said, want string }
+	for name, turns := range map[string][]turn{
+		"yes":             {{"unlock the front door", `ask TurnOff{"name":"Front door"}[lock.front_door]`}, {"Yes, please.", `act TurnOff{"name":"Front door"}[lock.front_door]`}, {"yes", "say Nevermind{}[]"}},
+		"no":              {{"unlock the front door", `ask TurnOff{"name":"Front door"}[lock.front_door]`}, {"no", "say"}, {"yes", "say Nevermind{}[]"}},
+		"something else":  {{"unlock the front door", `ask TurnOff{"name":"Front door"}[lock.front_door]`}, {"turn on the desk lamp", `act TurnOn{"name":"Desk lamp"}[light.desk_lamp]`}, {"yes", "say Nevermind{}[]"}},
+		"which":           {{"turn on the ceiling light", `ask TurnOn{"name":"ceiling light"}[]`}, {"the one in the hallway", `act TurnOn{"area":"Hallway","name":"Ceiling light"}[light.hallway_ceiling]`}},
+		"which, no":       {{"turn on the ceiling light", `ask TurnOn{"name":"ceiling light"}[]`}, {"never mind", "say"}},
+		"which, another":  {{"turn on the ceiling light", `ask TurnOn{"name":"ceiling light"}[]`}, {"turn on the TV", `act TurnOn{"name":"TV"}[media_player.tv]`}},
+		"how much":        {{"it's freezing in the study", ""}, {"21", `act ClimateSetTemperature{"area":"Study","temperature":21}[climate.study]`}},
+		"how long":        {{"set a timer", ""}, {"ten minutes", `act StartTimer{"minutes":10}[]`}},
+		"first of many":   {{"turn on the desk lamp and unlock the back door", ""}, {"ok", `act TurnOn{"name":"Desk lamp"}[light.desk_lamp] TurnOff{"name":"Back door"}[lock.back_door]`}},
+		"nothing to take": {{"yes", "say Nevermind{}[]"}},
+	} {
+		for i, x := range turns {
+			ans := ask(t, a, Request{Text: x.said, Conversation: name})
+			if got := describe(ans); x.want != "" && !strings.EqualFold(got, x.want) || x.want == "" && ans.Kind != Ask {
+				t.Errorf("%s, turn %d, %q: %s %q (%s), not %s", name, i+1, x.said, got, ans.Text, ans.Reason, x.want)
+			}
+		}
+	}
+
+	// A question is no other conversation's, it does not wait for ever, and it goes with the home.
+	question := func(conversation string) {
+		t.Helper()
+		if ans := ask(t, a, Request{Text: "unlock the front door", Conversation: conversation}); ans.Kind != Ask || ans.Text != "Unlock the Front door?" {
+			t.Errorf("%v %q", ans.Kind, ans.Text)
+		}
+	}
+	question("a")
+	if ans := ask(t, a, Request{Text: "yes", Conversation: "b"}); ans.Kind == Act {
+		t.Error("another conversation's yes unlocks the door")
+	}
+	now = now.Add(openFor + time.Second)
+	if ans := ask(t, a, Request{Text: "yes", Conversation: "a"}); ans.Kind == Act {
+		t.Error("a late yes unlocks the door")
+	}
+	question("")
+	if ans := ask(t, a, Request{Text: "yes"}); ans.Kind == Act {
+		t.Error("a yes without a conversation unlocks the door")
+	}
+	question("a")
+	a.SetHome(a.Home())
+	if ans := ask(t, a, Request{Text: "yes", Conversation: "a"}); ans.Kind == Act {
+		t.Error("a yes in another home unlocks the door")
+	}
+}
+
+// TestSetHome puts homes in each other's place while requests run.
+func TestSetHome(t *testing.T) {
+	a := testAssistant(t)
+	full, empty := a.Home(), &Home{Language: "en"}
+	var all sync.WaitGroup
+	ids := sync.Map{}
+	for i := range 4 {
+		all.Go(func() {
+			for range 3 {
+				ans := ask(t, a, Request{Text: "turn on the desk lamp", Conversation: fmt.Sprint(i)})
+				for _, x := range ans.Actions {
+					if _, twice := ids.LoadOrStore(x.ID, true); twice {
+						t.Errorf("ID %s is there twice", x.ID)
+					}
+				}
+			}
+		})
+	}
+	for i := range 6 {
+		a.SetHome([]*Home{empty, full}[i%2])
+	}
+	all.Wait()
+}
+
+// TestTestSet counts rows that are understood exactly as the test set says, in its house, also with other entities.
+func TestTestSet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: runs without -short")
+	}
+	h := fixtureHome(t)
+	for _, c := range []struct {
+		others, step int
+	}{{0, 1}, {200, 3}} {
+		a := assistant(t, distract(h, c.others))
+		exact, wrong, n := 0, 0, 0
+		for i, r := range homeRows(t) {
+			if i%c.step != 0 {
+				continue
+			}
+			n++
+			ans := ask(t, a, Request{Text: r.Prompt})
+			switch ok := len(ans.Meant) == 1 && same(r, ans.Meant[0]); {
+			case ok:
+				exact++
+			case ans.Kind == Act:
+				wrong++
+				t.Logf("%q: %s, not %v", r.Prompt, describe(ans), r.Slots)
+			default:
+				t.Logf("%q: %s (%s), not %v", r.Prompt, describe(ans), ans.Reason, r.Slots)
+			}
+		}
+		t.Logf("with %d other entities: of %d rows %d (%.1f %%) exact, %d acted on otherwise", c.others, n, exact, 100*float64(exact)/float64(n), wrong)
+		if exact < 95*n/100 || wrong > n/50 {
+			t.Errorf("with %d other entities: too few are exact, or too many wrong", c.others)
+		}
+	}
+}
+
+// TestLargeHome has 10,000 entities.
+func TestLargeHome(t *testing.T) {
+	h, err := Read("testdata/beyond-home.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := assistant(t, distract(h, 10_000-len(h.Entities)))
+	for said, want := range map[string]string{
+		"turn on the desk lamp":                `act TurnOn{"name":"Desk lamp"}[light.desk_lamp]`,
+		"turn off the lights in the nursary":   `act TurnOff{"area":"Nursery","domain":"light"}[light.night_light]`,
+		"turn on the sauna":                    "decline",
+		"unlock the back door":                 `ask TurnOff{"name":"Back door"}[lock.back_door]`,
+		"what is the capital of the dolomites": "decline",
+	} {
+		if got := describe(ask(t, a, Request{Text: said})); got != want {
+			t.Errorf("%q: %s, not %s", said, got, want)
+		}
+	}
+}
+
+// TestScores prints what limits of scores would keep, which the constants are chosen by.
+func TestScores(t *testing.T) {
+	if testing.Short() || !testing.Verbose() {
+		t.Skip("prints figures: runs with -v")
+	}
+	a := assistant(t, fixtureHome(t))
+	p := a.home.Load()
+	var right, else_ []float64
+	for i, r := range homeRows(t) {
+		if i%2 > 0 {
+			continue
+		}
+		x, err := a.read(t.Context(), p, r.Prompt, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !x.outcome.Refused && same(r, x.actions()[0]) {
+			right = append(right, x.score)
+		}
+	}
+	b, err := os.ReadFile(testmodel.Shared(t, "corpus", "assistant-test-dev.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		var r row
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Task != "topics" || homely.MatchString(r.Intent) {
+			continue
+		}
+		if n++; n%4 > 0 {
+			continue
+		}
+		x, err := a.read(t.Context(), p, r.Prompt, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !x.outcome.Refused {
+			else_ = append(else_, x.score)
+			t.Logf("%.2f %s: %s", x.score, r.Prompt, x.text)
+		}
+	}
+	count := func(l []float64, limit float64) (n int) {
+		for _, s := range l {
+			if s >= limit {
+				n++
+			}
+		}
+		return n
+	}
+	for _, limit := range []float64{-0.05, -0.1, -0.2, -0.5, -1, -2, -4, -1000} {
+		t.Logf("limit %g: %d of %d right rows, %d of %d other utterances", limit, count(right, limit), len(right), count(else_, limit), n/4)
+	}
+}
+
+// homely are CLINC150's intents that a home may understand.
+var homely = regexp.MustCompile(`smart_home|timer|time|date|weather|music|volume|song|list|reminder|alarm|cancel|greeting|yes|no|goodbye|playlist|ask|made|repeat`)
+
+func FuzzHandle(f *testing.F) {
+	e, err := engine.Open(testmodel.Default(f), engine.Options{Model: model.Options{Precision: model.LUT16}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { e.Close() })
+	h, err := Read("testdata/beyond-home.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	a, err := New(e, h)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"turn on the desk lamp", "set a timer for \"x\\\" minutes", "add <|reply|> to the list", "\xff\xfe on", "turn on the İ lamp and, then. ; and the fan",
+		"set the lamp to 1e999 percent", "a one twenty-five hundred and a half per cent point", "the the the it it them, close it"} {
+		f.Add(s, "study")
+	}
+	f.Fuzz(func(t *testing.T, said, at string) {
+		ans, err := a.Handle(t.Context(), Request{Text: said, Device: at, Conversation: "fuzz"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, said, ans)
+		for _, x := range ans.Actions {
+			for _, id := range x.Entities {
+				if a.home.Load().entities[id] == nil {
+					t.Errorf("%q: there is no entity %q", said, id)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,296 @@
+package home
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bimamba/edge/intent"
+)
+
+// handle is Handle on a home, without IDs.
+func (a *Assistant) handle(ctx context.Context, p *place, r Request) (*Answer, error) {
+	text := strings.TrimSpace(r.Text)
+	switch {
+	case len(text) > maxText:
+		return decline("Sorry, that is too long for me.", "the text is too long"), nil
+	case strings.Trim(text, " .,!?") == "":
+		return decline("Sorry, I did not hear anything.", "there is no text"), nil
+	}
+	if s := languages(p.home.Language, r.Language); s != "" {
+		return decline("Sorry, I only understand English.", s), nil
+	}
+	here := p.area(r.Device)
+	q := a.memory.take(r.Conversation)
+	if q != nil {
+		ans, err := a.answered(ctx, p, r, q, text)
+		if ans != nil || err != nil {
+			return ans, err
+		}
+	}
+	if q == nil && (isYes(text) || isNo(text)) {
+		return &Answer{Kind: Say, Text: "Okay.", Meant: []Action{{Intent: "HassNevermind", Slots: map[string]any{}}}, Reason: "an answer to no question"}, nil
+	}
+	return a.commands(ctx, p, r, text, here)
+}
+
+func decline(text, reason string) *Answer { return &Answer{Kind: Decline, Text: text, Reason: reason} }
+
+// languages is why a language is not understood, "" if it is.
+func languages(home, request string) string {
+	if s := primary(home); s != "" && s != "en" {
+		return "the home's language is " + s + ", the model's English"
+	}
+	if s := primary(request); s != "" && s != "en" {
+		return "the request's language is " + s + ", the home's English"
+	}
+	return ""
+}
+
+func primary(tag string) string {
+	s, _, _ := strings.Cut(strings.ReplaceAll(strings.ToLower(tag), "_", "-"), "-")
+	return s
+}
+
+// commands understands a sentence of one command or several. Either all of them are done or none.
+func (a *Assistant) commands(ctx context.Context, p *place, r Request, text, here string) (*Answer, error) {
+	tries := [][]string{{text}}
+	if parts := split(text); len(parts) > 1 {
+		if tries = [][]string{parts}; texts.MatchString(strings.ToLower(text)) {
+			tries = [][]string{{text}, parts}
+		}
+	}
+	if s := p.lastClause(text); s != "" {
+		tries = append(tries, []string{s})
+	}
+	var first *Answer
+	for _, parts := range tries {
+		ans, err := a.all(ctx, p, r, parts, here)
+		if err != nil {
+			return nil, err
+		}
+		if ans.Kind != Decline {
+			return ans, nil
+		}
+		if first == nil {
+			first = ans
+		}
+	}
+	return first, nil
+}
+
+// all understands some commands.
+func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string, here string) (*Answer, error) {
+	ans := &Answer{Kind: Act}
+	doubt := false
+	for i, said := range parts {
+		if i > 0 && len(ans.Actions) > 0 {
+			said = pronouns.ReplaceAllString(said, "${1}"+about(&ans.Actions[len(ans.Actions)-1])+"${2}")
+		}
+		some, err := a.one(ctx, p, said, here)
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range some {
+			if len(ans.Actions) == 0 || x.score < ans.Score {
+				ans.Score = x.score
+			}
+			if x.outcome.Refused {
+				return a.refused(r, x, ans, here, i == len(parts)-1, len(parts) == 1), nil
+			}
+			doubt = doubt || x.ask || x.outcome.Doubt
+			switch x.sure() {
+			case unsure:
+				return &Answer{Kind: Decline, Text: "Sorry, I did not understand that.", Reason: "the score of " + x.text + " is too low", Score: ans.Score}, nil
+			case doubtful:
+				doubt = doubt || !intent.Reads(x.outcome.Intent)
+			}
+			ans.Actions = append(ans.Actions, x.actions()...)
+		}
+	}
+	return a.settle(p, r, ans, doubt), nil
+}
+
+// one understands one command, which may be for several things: "turn on the lamp and the fan". Then there is a reading for each, and none is refused.
+func (a *Assistant) one(ctx context.Context, p *place, said, here string) ([]*reading, error) {
+	x, err := a.read(ctx, p, said, here)
+	if err != nil || x.taken() {
+		return []*reading{x}, err
+	}
+next:
+	for _, parts := range [][]string{inBoth(said, p.isArea), both(said)} {
+		var some []*reading
+		for _, part := range parts {
+			y, err := a.read(ctx, p, part, here)
+			if err != nil {
+				return nil, err
+			}
+			if y.outcome.Refused {
+				continue next
+			}
+			some = append(some, y)
+		}
+		if len(some) > 0 {
+			return some, nil
+		}
+	}
+	return []*reading{x}, nil
+}
+
+// refused is the answer to a command that is not done: a question, if its answer would make it one that is. before are the actions of the commands
+// in front of it.
+func (a *Assistant) refused(r Request, x *reading, before *Answer, here string, last, alone bool) *Answer {
+	ans := &Answer{Kind: Decline, Text: x.outcome.Text, Reason: x.outcome.Reason, Score: before.Score}
+	switch {
+	case len(x.outcome.Choices) > 0 && last:
+		ans.Kind = Ask
+		if alone {
+			ans.Meant = x.actions()
+		}
+		a.memory.ask(r.Conversation, &question{which: x, before: before.Actions, here: here})
+	case x.outcome.Lacks && alone:
+		ans.Kind = Ask
+		if x.outcome.Slots != nil {
+			ans.Meant = x.actions()
+		}
+		a.memory.ask(r.Conversation, &question{more: x.said, here: here})
+	}
+	return ans
+}
+
+// settle makes an answer of actions: they are done, or first asked about.
+func (a *Assistant) settle(p *place, r Request, ans *Answer, doubt bool) *Answer {
+	if len(ans.Actions) == 1 && (ans.Actions[0].Intent == "HassNevermind" || ans.Actions[0].Intent == "HassRespond") {
+		ans.Kind, ans.Meant, ans.Actions = Say, ans.Actions, nil
+		if ans.Text == "" {
+			ans.Text = "Okay."
+		}
+		return ans
+	}
+	for i := range ans.Actions {
+		if p.guarded(&ans.Actions[i]) {
+			ans.Reason, doubt = "it lets somebody in", true
+		}
+	}
+	if !doubt {
+		ans.Text = p.done(ans.Actions)
+		return ans
+	}
+	if ans.Reason == "" {
+		ans.Reason = "the score is low"
+	}
+	a.memory.ask(r.Conversation, &question{yes: ans.Actions})
+	ans.Kind, ans.Text, ans.Meant, ans.Actions = Ask, p.question(ans.Actions), ans.Actions, nil
+	return ans
+}
+
+// answered takes an answer to a question, nil if the text is none: then it is a command.
+func (a *Assistant) answered(ctx context.Context, p *place, r Request, q *question, text string) (*Answer, error) {
+	switch {
+	case isNo(text):
+		return &Answer{Kind: Say, Text: "Okay, I won't.", Reason: "no"}, nil
+	case q.yes != nil:
+		if isYes(text) {
+			return &Answer{Kind: Act, Actions: q.yes, Text: p.done(q.yes), Reason: "yes"}, nil
+		}
+	case q.which != nil:
+		if e := intent.Choose(text, q.which.outcome.Choices); e != nil {
+			x := *q.which
+			x.outcome = p.names.Chosen(x.outcome, e)
+			return a.settle(p, r, &Answer{Kind: Act, Actions: append(q.before, x.actions()...), Score: x.score}, false), nil
+		}
+	case q.more != "" && len(strings.Fields(text)) <= 6 && !starts.MatchString(strings.ToLower(text)):
+		ans, err := a.commands(ctx, p, r, q.more+" "+text, q.here)
+		if err != nil || ans.Kind != Decline {
+			return ans, err
+		}
+	}
+	return nil, nil
+}
+
+var (
+	yes = set("yes", "yeah", "yep", "yes please", "sure", "ok", "okay", "do it", "confirm", "confirmed", "go ahead", "of course", "please do", "correct", "right", "yes do it", "yes go ahead")
+	no  = set("no", "nope", "no thanks", "no thank you", "cancel", "don't", "do not", "stop", "nevermind", "never mind", "forget it", "no don't", "cancel that")
+)
+
+func set(list ...string) map[string]bool {
+	m := map[string]bool{}
+	for _, s := range list {
+		m[s] = true
+	}
+	return m
+}
+
+func isYes(text string) bool { return yes[plain(text)] }
+func isNo(text string) bool  { return no[plain(text)] }
+
+// plain is a text in lower case without punctuation.
+func plain(text string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(strings.ReplaceAll(text, "’", "'")), func(r rune) bool { return strings.ContainsRune(" .,!?;", r) }), " ")
+}
+
+// isArea tells whether a text is the name of an area or a floor.
+func (p *place) isArea(s string) bool {
+	if p.area(s) != "" {
+		return true
+	}
+	for _, f := range p.names.Floors {
+		if strings.EqualFold(f, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// actions are what a command does: one, but for "everything", which is one for each kind of devices.
+func (x *reading) actions() []Action {
+	o := &x.outcome
+	if o.Slots["domain"] == nil && o.Slots["name"] == nil && (o.Intent == "HassTurnOn" || o.Intent == "HassTurnOff") && len(o.Entities) > 0 {
+		var all []Action
+		for _, e := range o.Entities {
+			i := slices.IndexFunc(all, func(a Action) bool { return a.Slots["domain"] == e.Domain })
+			if i < 0 {
+				i = len(all)
+				slots := maps.Clone(o.Slots)
+				slots["domain"] = e.Domain
+				all = append(all, Action{Intent: o.Intent, Slots: slots})
+			}
+			all[i].Entities = append(all[i].Entities, e.ID)
+		}
+		return all
+	}
+	act := Action{Intent: o.Intent, Slots: o.Slots}
+	for _, e := range o.Entities {
+		act.Entities = append(act.Entities, e.ID)
+	}
+	return []Action{act}
+}
+
+// pronouns are what a later command calls the thing of the one before.
+var pronouns = regexp.MustCompile(`(?i)^(.*\b)(?:it|them|that|those)(\b.*)$`)
+
+// lastClause is what stands behind the last comma, if what is before only tells why: "the floor is dirty, start the vacuum". A pronoun in it means what
+// the reason names. It is "" if there is none.
+func (p *place) lastClause(text string) string {
+	i := strings.LastIndexAny(text, ",;")
+	if i < 0 {
+		return ""
+	}
+	before, last := strings.ToLower(text[:i]), strings.TrimSpace(text[i+1:])
+	if len(strings.Fields(last)) < 2 || starts.MatchString(before) || noReason.MatchString(before) {
+		return ""
+	}
+	if pronouns.MatchString(last) {
+		name := p.names.Mentioned(before)
+		if name == "" {
+			return ""
+		}
+		return pronouns.ReplaceAllString(last, "${1}the "+name+"${2}")
+	}
+	return last
+}
+
+// noReason are words by which a clause does more than tell why.
+var noReason = regexp.MustCompile(`\b(?:if|when|unless|until|don't|dont|not|never|before|after|once|while|or|tomorrow|tonight|later)\b`)
