@@ -1,4 +1,4 @@
-// Command bimambad serves a Bi-Mamba model: the protocols of OpenAI and Ollama over one mapped file, in fixed memory.
+// Command bimambad serves a Bi-Mamba model: the protocols of OpenAI, Ollama and Wyoming over one mapped file, in fixed memory.
 package main
 
 import (

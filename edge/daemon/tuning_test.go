@@ -57,12 +57,14 @@ func TestTuning(t *testing.T) {
 	for range 6 {
 		large.Sections = append(large.Sections, large.Sections...)
 	}
-	if f := model.NewFootprint(&large, opt); f.Traffic().Total() < quickTraffic {
-		t.Fatalf("a token moves %d bytes", f.Traffic().Total())
+	footprint := model.NewFootprint(&large, opt)
+	traffic := footprint.Traffic().Total()
+	if traffic < quickTraffic {
+		t.Fatalf("a token moves %d bytes", traffic)
 	}
 	chooseThreads(&opt, &large, f)
-	if opt.Threads != pool.AllCores() || opt.Decode != 3 {
-		t.Errorf("%+v", opt)
+	if threads, decode := f.ThreadsFor(traffic); opt.Threads != threads || opt.Decode != decode || decode < 1 {
+		t.Errorf("%+v, want %d and %d threads", opt, threads, decode)
 	}
 	small := model.Options{}
 	chooseThreads(&small, testmodel.Default(t).Manifest(), f)
