@@ -192,6 +192,34 @@ func TestPackaged(t *testing.T) {
 	equal(t, s, m.ID(), a)
 }
 
+// TestReadOnly: a root that is not written to serves, and says why it takes no version.
+func TestReadOnly(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Skipf("tmpfs cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s, _, _ := newStore(t, dir)
+	id := settled(t, s, version(1), "a")
+	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	must(t, s.BootCheck())
+	st, err := s.Status("test")
+	if err != nil || st.Current != id || st.Busy != "" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	b := version(2)
+	if _, _, _, err := deliver(s, b, b.manifest(t, "b"), -1, -1); err == nil || !strings.Contains(err.Error(), "read-only file system") {
+		t.Errorf("a version for it: %v", err)
+	}
+}
+
 // TestProgram: the program that a deployer put on a bare board is not sent again.
 func TestProgram(t *testing.T) {
 	s, _, _ := newStore(t, t.TempDir())

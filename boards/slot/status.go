@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,10 +59,14 @@ func (s *Store) Status(program string) (*Status, error) {
 		}
 	}
 	if _, err := os.Stat(s.disk.path("lock")); err == nil {
-		if unlock, err := s.disk.flock("lock", "", false); err == nil {
+		unlock, err := s.disk.flock("lock", "", false)
+		switch {
+		case err == nil:
 			unlock()
-		} else if b, err := readLimited(s.disk.path("lock"), 2*maxText); err == nil {
-			out.Busy = strings.TrimSpace(string(b))
+		case errors.Is(err, errLocked): // a disk that cannot be written to is no deployment, and one will say so
+			if b, err := readLimited(s.disk.path("lock"), 2*maxText); err == nil {
+				out.Busy = strings.TrimSpace(string(b))
+			}
 		}
 	}
 	if out.Free, err = s.disk.free(); err != nil {

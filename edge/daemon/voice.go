@@ -106,14 +106,14 @@ func checkTask(c *config.Config, m *memmap.Manifest) error {
 
 func (v *voice) setLimit(c *config.Config) { v.limit.set(min(c.MaxConnections, maxVoices)) }
 
-// voiceMemory is what the heap needs for Wyoming: for each connection the longest event, and for the home what is made of its file, 45 bytes of each byte at 10,000
-// entities.
+// voiceMemory is what the heap needs for Wyoming: the patterns that edge/home compiles at the first sentence (5.2 MB), for each connection the longest event, and
+// for the home what is made of its file, 45 bytes of each byte at 10,000 entities.
 func voiceMemory(c *config.Config) int64 {
 	if len(c.Wyoming) == 0 {
 		return 0
 	}
-	const event, ofFile = 128 << 10, 48
-	size := int64(event * min(c.MaxConnections, maxVoices))
+	const patterns, event, ofFile = 6 << 20, 128 << 10, 48
+	size := int64(patterns + event*min(c.MaxConnections, maxVoices))
 	if info, err := os.Stat(c.Home); err == nil {
 		size += ofFile * min(info.Size(), home.MaxFile)
 	}

@@ -35,6 +35,22 @@ func TestGrammarLimit(t *testing.T) {
 	}
 }
 
+// TestConstraint holds an answer to a form that is begun for each request.
+func TestConstraint(t *testing.T) {
+	e := tiny(t, Options{})
+	g := grammar.JSON()
+	begun := 0
+	r := Request{Prompt: tokens(1, 5), MaxTokens: 20, Sample: sample.Params{Temperature: 1.5, TopP: 1, RepetitionPenalty: 1, Seed: 3}, Grammar: g}
+	want := generate(t, e, r)
+	r.Grammar, r.Constraint = nil, func(v *grammar.Vocab) Constraint {
+		begun++
+		return g.Start(v)
+	}
+	if got := generate(t, e, r); got.Text != want.Text || got.FinishReason != want.FinishReason || begun != 1 {
+		t.Errorf("%q (%s), not %q (%s); begun %d times", got.Text, got.FinishReason, want.Text, want.FinishReason, begun)
+	}
+}
+
 // TestLogProbs are those of a plain loop of steps.
 func TestLogProbs(t *testing.T) {
 	e := tiny(t, Options{})

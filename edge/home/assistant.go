@@ -69,8 +69,9 @@ type Assistant struct {
 	ids    ids
 }
 
-// place is a home made ready.
+// place is a home made ready. Each request has a copy.
 type place struct {
+	runs     int // how often the model may still be asked for this request
 	home     *Home
 	names    *intent.Home
 	entities map[string]*Entity
@@ -148,13 +149,18 @@ func (p *place) area(s string) string {
 	return ""
 }
 
+// maxRuns is how often the model is asked for one request: a command that is refused is tried in other words, and a sentence may have eight of them.
+const maxRuns = 40
+
 // maxText is how many bytes of a request are read.
 const maxText = 1000
 
 // Handle understands a request. The error is about the engine or the context; what is not understood is an Answer of the kind Decline.
 func (a *Assistant) Handle(ctx context.Context, r Request) (*Answer, error) {
 	began := time.Now()
-	ans, err := a.handle(ctx, a.home.Load(), r)
+	p := *a.home.Load()
+	p.runs = maxRuns
+	ans, err := a.handle(ctx, &p, r)
 	if err != nil {
 		return nil, err
 	}

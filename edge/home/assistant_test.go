@@ -68,7 +68,7 @@ func TestHandle(t *testing.T) {
 		{"turn on the lights", "study", `act TurnOn{"area":"Study","domain":"light"}[light.desk_lamp]`},
 		{"turn on the lights", "office", `act TurnOn{"area":"Study","domain":"light"}[light.desk_lamp]`},
 		{"turn off the lights in here", "", `ask TurnOff{"domain":"light"}[]`},
-		{"switch the telly off", "", `act TurnOff{"name":"telly"}[media_player.tv]`},
+		{"switch the telly off", "", `act TurnOff{"name":"TV"}[media_player.tv]`},
 		{"set the floor lamp to fifty percent", "", `act LightSet{"brightness":50,"name":"Floor lamp"}[light.floor_lamp]`},
 		{"22 degrees in the bedroom please", "", `act ClimateSetTemperature{"area":"Bedroom","temperature":22}[climate.bedroom]`},
 		{"set a timer for an hour and a half", "", `act StartTimer{"hours":1,"minutes":30}[]`},
@@ -294,13 +294,14 @@ func TestScores(t *testing.T) {
 		t.Skip("prints figures: runs with -v")
 	}
 	a := assistant(t, fixtureHome(t))
-	p := a.home.Load()
+	p := *a.home.Load()
 	var right, else_ []float64
 	for i, r := range homeRows(t) {
 		if i%2 > 0 {
 			continue
 		}
-		x, err := a.read(t.Context(), p, r.Prompt, "")
+		p.runs = maxRuns
+		x, err := a.read(t.Context(), &p, r.Prompt, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +325,8 @@ func TestScores(t *testing.T) {
 		if n++; n%4 > 0 {
 			continue
 		}
-		x, err := a.read(t.Context(), p, r.Prompt, "")
+		p.runs = maxRuns
+		x, err := a.read(t.Context(), &p, r.Prompt, "")
 		if err != nil {
 			t.Fatal(err)
 		}

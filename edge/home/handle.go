@@ -3,7 +3,6 @@ package home
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -58,7 +57,7 @@ func primary(tag string) string {
 func (a *Assistant) commands(ctx context.Context, p *place, r Request, text, here string) (*Answer, error) {
 	tries := [][]string{{text}}
 	if parts := split(text); len(parts) > 1 {
-		if tries = [][]string{parts}; texts.MatchString(strings.ToLower(text)) {
+		if tries = [][]string{parts, {text}}; texts().MatchString(strings.ToLower(clean(text))) {
 			tries = [][]string{{text}, parts}
 		}
 	}
@@ -87,7 +86,7 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 	doubt := false
 	for i, said := range parts {
 		if i > 0 && len(ans.Actions) > 0 {
-			said = pronouns.ReplaceAllString(said, "${1}"+about(&ans.Actions[len(ans.Actions)-1])+"${2}")
+			said = pronouns().ReplaceAllString(said, "${1}"+about(&ans.Actions[len(ans.Actions)-1])+"${2}")
 		}
 		some, err := a.one(ctx, p, said, here)
 		if err != nil {
@@ -201,7 +200,7 @@ func (a *Assistant) answered(ctx context.Context, p *place, r Request, q *questi
 			x.outcome = p.names.Chosen(x.outcome, e)
 			return a.settle(p, r, &Answer{Kind: Act, Actions: append(q.before, x.actions()...), Score: x.score}, false), nil
 		}
-	case q.more != "" && len(strings.Fields(text)) <= 6 && !starts.MatchString(strings.ToLower(text)):
+	case q.more != "" && len(strings.Fields(text)) <= 6 && !starts().MatchString(strings.ToLower(text)):
 		ans, err := a.commands(ctx, p, r, q.more+" "+text, q.here)
 		if err != nil || ans.Kind != Decline {
 			return ans, err
@@ -269,7 +268,7 @@ func (x *reading) actions() []Action {
 }
 
 // pronouns are what a later command calls the thing of the one before.
-var pronouns = regexp.MustCompile(`(?i)^(.*\b)(?:it|them|that|those)(\b.*)$`)
+var pronouns = lazy(`(?i)^(.*\b)(?:it|them|that|those)(\b.*)$`)
 
 // lastClause is what stands behind the last comma, if what is before only tells why: "the floor is dirty, start the vacuum". A pronoun in it means what
 // the reason names. It is "" if there is none.
@@ -279,18 +278,18 @@ func (p *place) lastClause(text string) string {
 		return ""
 	}
 	before, last := strings.ToLower(text[:i]), strings.TrimSpace(text[i+1:])
-	if len(strings.Fields(last)) < 2 || starts.MatchString(before) || noReason.MatchString(before) {
+	if len(strings.Fields(last)) < 2 || starts().MatchString(before) || noReason().MatchString(before) {
 		return ""
 	}
-	if pronouns.MatchString(last) {
+	if pronouns().MatchString(last) {
 		name := p.names.Mentioned(before)
 		if name == "" {
 			return ""
 		}
-		return pronouns.ReplaceAllString(last, "${1}the "+name+"${2}")
+		return pronouns().ReplaceAllString(last, "${1}the "+name+"${2}")
 	}
 	return last
 }
 
 // noReason are words by which a clause does more than tell why.
-var noReason = regexp.MustCompile(`\b(?:if|when|unless|until|don't|dont|not|never|before|after|once|while|or|tomorrow|tonight|later)\b`)
+var noReason = lazy(`\b(?:if|when|unless|until|don't|dont|not|never|before|after|once|while|or|tomorrow|tonight|later)\b`)

@@ -1,7 +1,7 @@
 package home
 
 import (
-	"regexp"
+	"sync"
 
 	"bimamba/edge/intent"
 )
@@ -9,17 +9,17 @@ import (
 // paraphrase is another way to say a command that the model knows. Those with ask are only near to it: they want a yes.
 // The model has never seen some of Home Assistant's intents: become makes one of what it understood.
 type paraphrase struct {
-	said   *regexp.Regexp
+	said   pattern
 	is     string
 	ask    bool
 	become func(*intent.Outcome)
 }
 
 // paraphrases are tried, in order, where a command is not understood as it was said.
-var paraphrases = func() []paraphrase {
+var paraphrases = sync.OnceValue(func() []paraphrase {
 	var list []paraphrase
 	become := func(said, is string, f func(*intent.Outcome)) {
-		list = append(list, paraphrase{regexp.MustCompile(`(?i)^(?:` + said + `)[.!?]*$`), is, false, f})
+		list = append(list, paraphrase{lazy(`(?i)^(?:` + said + `)[.!?]*$`), is, false, f})
 	}
 	add := func(said, is string, ask bool) {
 		become(said, is, nil)
@@ -191,7 +191,7 @@ var paraphrases = func() []paraphrase {
 	add(`(.+?) (?:should|must|needs to|has to|can|may|could) (?:go|return|get)(?: back| home)*(?: to)?(?: its| the| his| her)? ?(?:dock|base|charger|charging station|station)?`, "return $1 to base", false)
 	add(`(?:send|take|bring) (.+) (?:home|back|to (?:its|the) (?:dock|base|charger)|back to (?:its|the) (?:dock|base))`, "return $1 to base", false)
 	return list
-}()
+})
 
 // way is one way to say a command that the model may know.
 type way struct {
@@ -204,9 +204,9 @@ const maxWays = 4
 
 // paraphrasesOf are the ways to say a command, the first few.
 func paraphrasesOf(text string) (ways []way) {
-	for _, p := range paraphrases {
-		if m := p.said.FindStringSubmatchIndex(text); m != nil && len(ways) < maxWays {
-			ways = append(ways, way{string(p.said.ExpandString(nil, p.is, text, m)), p.ask, p.become})
+	for _, p := range paraphrases() {
+		if m := p.said().FindStringSubmatchIndex(text); m != nil && len(ways) < maxWays {
+			ways = append(ways, way{string(p.said().ExpandString(nil, p.is, text, m)), p.ask, p.become})
 		}
 	}
 	return ways

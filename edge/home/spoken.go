@@ -1,7 +1,6 @@
 package home
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -10,81 +9,81 @@ import (
 func clean(text string) string {
 	text = strings.Join(strings.Fields(strings.NewReplacer("’", "'", "‘", "'", "“", "", "”", "", `"`, "", "–", "-", "each and every", "every").Replace(text)), " ")
 	for {
-		s := suffix.ReplaceAllString(prefix.ReplaceAllString(text, ""), "")
+		s := suffix().ReplaceAllString(prefix().ReplaceAllString(text, ""), "")
 		if s == text || strings.Trim(s, " .,!?") == "" {
 			break
 		}
 		text = s
 	}
-	text = tos.ReplaceAllString(offs.ReplaceAllString(text, "${1}off${2}"), "to $1")
+	text = tos().ReplaceAllString(offs().ReplaceAllString(text, "${1}off${2}"), "to $1")
 	for _, f := range fractions {
-		text = f.said.ReplaceAllString(text, f.is)
+		text = f.said().ReplaceAllString(text, f.is)
 	}
 	for _, s := range slips {
-		text = s.said.ReplaceAllString(text, s.is)
+		text = s.said().ReplaceAllString(text, s.is)
 	}
 	text = digits(text)
 	for _, t := range times {
-		text = t.said.ReplaceAllString(text, t.is)
+		text = t.said().ReplaceAllString(text, t.is)
 	}
 	return text
 }
 
 // slips are numbers that sound like other words, in front of a unit.
 var slips = []struct {
-	said *regexp.Regexp
+	said pattern
 	is   string
 }{
-	{regexp.MustCompile(`(?i)\b(for|to|by|at|a) (?:to|too) (percent|degrees|minutes?|seconds?|hours?)\b`), "$1 2 $2"},
-	{regexp.MustCompile(`(?i)\b(for|to|by|at|a) (?:for|fore) (percent|degrees|minutes?|seconds?|hours?)\b`), "$1 4 $2"},
-	{regexp.MustCompile(`(?i)\bwon (percent|degree|minute|second|hour)\b`), "1 $1"},
-	{regexp.MustCompile(`(?i)\b(?:ate|eat) (percent|degrees|minutes?|seconds?|hours?)\b`), "8 $1"},
-	{regexp.MustCompile(`(?i)\b(?:tree|free) (percent|degrees|minutes?|seconds?|hours?)\b`), "3 $1"},
-	{regexp.MustCompile(`(?i)\b(?:sex|sicks) (percent|degrees|minutes?|seconds?|hours?)\b`), "6 $1"},
-	{regexp.MustCompile(`(?i)\btin (percent|degrees|minutes?|seconds?|hours?)\b`), "10 $1"},
+	{lazy(`(?i)\b(for|to|by|at|a) (?:to|too) (percent|degrees|minutes?|seconds?|hours?)\b`), "$1 2 $2"},
+	{lazy(`(?i)\b(for|to|by|at|a) (?:for|fore) (percent|degrees|minutes?|seconds?|hours?)\b`), "$1 4 $2"},
+	{lazy(`(?i)\bwon (percent|degree|minute|second|hour)\b`), "1 $1"},
+	{lazy(`(?i)\b(?:ate|eat) (percent|degrees|minutes?|seconds?|hours?)\b`), "8 $1"},
+	{lazy(`(?i)\b(?:tree|free) (percent|degrees|minutes?|seconds?|hours?)\b`), "3 $1"},
+	{lazy(`(?i)\b(?:sex|sicks) (percent|degrees|minutes?|seconds?|hours?)\b`), "6 $1"},
+	{lazy(`(?i)\btin (percent|degrees|minutes?|seconds?|hours?)\b`), "10 $1"},
 }
 
 // Halves of hours and minutes, and single ones.
 var times = []struct {
-	said *regexp.Regexp
+	said pattern
 	is   string
 }{
-	{regexp.MustCompile(`(?i)\b(?:an|1|one) hour and (?:a|1/2) half\b`), "1 hour and 30 minutes"},
-	{regexp.MustCompile(`(?i)\b(?:a|1|one) minute and (?:a|1/2) half\b`), "1 minute and 30 seconds"},
-	{regexp.MustCompile(`(?i)\b(\d+) and (?:a half|1/2) hours?\b`), "$1 hours and 30 minutes"},
-	{regexp.MustCompile(`(?i)\b(\d+) and (?:a half|1/2) minutes?\b`), "$1 minutes and 30 seconds"},
-	{regexp.MustCompile(`(?i)\b(\d+) hours? and a half\b`), "$1 hours and 30 minutes"},
-	{regexp.MustCompile(`(?i)\b(\d+) minutes? and a half\b`), "$1 minutes and 30 seconds"},
-	{regexp.MustCompile(`(?i)\b(?:half an|half a|1/2 an|a half|half) hour\b`), "30 minutes"},
-	{regexp.MustCompile(`(?i)\b(?:half a|1/2 a) minute\b`), "30 seconds"},
-	{regexp.MustCompile(`(?i)\b(?:a |1/4 )?quarter of an hour\b`), "15 minutes"},
-	{regexp.MustCompile(`(?i)\ba couple of (minutes|hours|seconds)\b`), "2 $1"},
-	{regexp.MustCompile(`(?i)\ban hour\b`), "1 hour"},
-	{regexp.MustCompile(`(?i)\ba minute\b`), "1 minute"},
+	{lazy(`(?i)\b(?:an|1|one) hour and (?:a|1/2) half\b`), "1 hour and 30 minutes"},
+	{lazy(`(?i)\b(?:a|1|one) minute and (?:a|1/2) half\b`), "1 minute and 30 seconds"},
+	{lazy(`(?i)\b(\d+) and (?:a half|1/2) hours?\b`), "$1 hours and 30 minutes"},
+	{lazy(`(?i)\b(\d+) and (?:a half|1/2) minutes?\b`), "$1 minutes and 30 seconds"},
+	{lazy(`(?i)\b(\d+) hours? and a half\b`), "$1 hours and 30 minutes"},
+	{lazy(`(?i)\b(\d+) minutes? and a half\b`), "$1 minutes and 30 seconds"},
+	{lazy(`(?i)\b(?:half an|half a|1/2 an|a half|half) hour\b`), "30 minutes"},
+	{lazy(`(?i)\b(?:half a|1/2 a) minute\b`), "30 seconds"},
+	{lazy(`(?i)\b(?:a |1/4 )?quarter of an hour\b`), "15 minutes"},
+	{lazy(`(?i)\ba couple of (minutes|hours|seconds)\b`), "2 $1"},
+	{lazy(`(?i)\ban hour\b`), "1 hour"},
+	{lazy(`(?i)\ba minute\b`), "1 minute"},
 }
 
 // fractions are those that lights and covers are set to.
 var fractions = []struct {
-	said *regexp.Regexp
+	said pattern
 	is   string
 }{
-	{regexp.MustCompile(`(?i)\b(?:a|one) (?:third|3rd)\b`), "33 percent"}, {regexp.MustCompile(`(?i)\btwo thirds\b`), "67 percent"},
-	{regexp.MustCompile(`(?i)\b(to|at) (?:a|one) quarter\b`), "$1 25 percent"}, {regexp.MustCompile(`(?i)\bthree quarters\b`), "75 percent"},
-	{regexp.MustCompile(`(?i)\b(?:a|one) fifth\b`), "20 percent"}, {regexp.MustCompile(`(?i)\b(?:a|one) tenth\b`), "10 percent"},
-	{regexp.MustCompile(`(?i)\b(at|to|on) half(?: power| brightness| strength)?$`), "$1 50 percent"},
-	{regexp.MustCompile(`(?i)\b(at|to|on) full(?: power| brightness| strength| blast)?$`), "$1 100 percent"},
+	{lazy(`(?i)\b(?:a|one) (?:third|3rd)\b`), "33 percent"}, {lazy(`(?i)\btwo thirds\b`), "67 percent"},
+	{lazy(`(?i)\b(to|at) (?:a|one) quarter\b`), "$1 25 percent"}, {lazy(`(?i)\bthree quarters\b`), "75 percent"},
+	{lazy(`(?i)\b(?:a|one) fifth\b`), "20 percent"}, {lazy(`(?i)\b(?:a|one) tenth\b`), "10 percent"},
+	{lazy(`(?i)\b(at|to|on) half(?: power| brightness| strength)?$`), "$1 50 percent"},
+	{lazy(`(?i)\b(at|to|on) full(?: power| brightness| strength| blast)?$`), "$1 100 percent"},
 }
 
 var (
-	prefix = regexp.MustCompile(`(?i)^(?:(?:hey|hi|hello|ok|okay|so|um+|uh+|uhm|er|well|alright|now|please|kindly|just|actually|listen|quick|also|then|and)[, ]+|` +
+	prefix = lazy(`(?i)^(?:(?:hey|hi|hello|ok|okay|so|um+|uh+|uhm|er|well|alright|now|please|kindly|just|actually|listen|quick|also|then|and)[, ]+|` +
 		`(?:can|could|would|will) (?:you|we)(?: please| just| kindly)* |(?:i|we|you) (?:want|need|have|would like|would love|gotta|wanna|must)(?: you)?(?: to)? |` +
 		`i'd (?:like|love)(?: you)?(?: to)? |go ahead and |go now and |help me (?:to )?|let's |lets |be so kind (?:as to|and) |would you mind |do me a favor and )`)
-	suffix = regexp.MustCompile(`(?i)(?:[, ]+(?:please|thanks|thank you|for me|for us|right now|right away|immediately|at once|asap|will you|would you|could you|ok|okay|already|again))[.!?]*$`)
+	suffix = lazy(`(?i)(?:[, ]+(?:please|thanks|thank you|for me|for us|right now|right away|immediately|at once|asap|will you|would you|could you|ok|okay|already|again))[.!?]*$`)
 
 	// offs are "of" where speech recognition did not hear "off".
 	// and tos are "too" for "to".
-	offs = regexp.MustCompile(`(?i)\b((?:turn|switch|shut) )of( |$)`)
-	tos  = regexp.MustCompile(`(?i)\btoo (the|my|our)\b`)
+	offs = lazy(`(?i)\b((?:turn|switch|shut) )of( |$)`)
+	tos  = lazy(`(?i)\btoo (the|my|our)\b`)
 )
 
 var ones = map[string]int{

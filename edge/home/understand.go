@@ -2,7 +2,6 @@ package home
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -33,7 +32,7 @@ type reading struct {
 // with words that only sound a little alike.
 func (a *Assistant) read(ctx context.Context, p *place, said, here string) (*reading, error) {
 	said = clean(said)
-	if s := p.scenes[plain(occasion.ReplaceAllString(said, ""))]; s != "" { // nothing but its name
+	if s := p.scenes[plain(occasion().ReplaceAllString(said, ""))]; s != "" { // nothing but its name
 		said = "activate " + s
 	}
 	first, err := a.readAs(ctx, p, said, here)
@@ -79,7 +78,7 @@ func (a *Assistant) read(ctx context.Context, p *place, said, here string) (*rea
 }
 
 // occasion is what people say around the name of a scene: "it's time for dinner".
-var occasion = regexp.MustCompile(`(?i)^(?:it's |it is |its )?(?:time for |time to have )?(?:a |the )?|(?: time| now)?[.!?]*$`)
+var occasion = lazy(`(?i)^(?:it's |it is |its )?(?:time for |time to have )?(?:a |the )?|(?: time| now)?[.!?]*$`)
 
 // taken tells whether a command was understood, if not in full.
 func (x *reading) taken() bool {
@@ -88,6 +87,9 @@ func (x *reading) taken() bool {
 
 // readAs understands one command in these words.
 func (a *Assistant) readAs(ctx context.Context, p *place, said, here string) (*reading, error) {
+	if p.runs--; p.runs < 0 {
+		return &reading{said: said, outcome: intent.Outcome{Refused: true, Text: "Sorry, that is too much at once.", Reason: "the model was asked too often"}}, nil
+	}
 	u := intent.Utterance(Task, said)
 	form := p.names.HomeForm(u)
 	res, err := a.generate(ctx, u, func(v *grammar.Vocab) engine.Constraint { return form.Start(v) })
@@ -102,12 +104,12 @@ func (a *Assistant) readAs(ctx context.Context, p *place, said, here string) (*r
 
 // copied are the keys of values that are copied from the utterance or spelled as the home does. How probable their letters are says little: the model
 // was trained on few names.
-var copied = regexp.MustCompile(`"(?:name|area|floor|item|message|search_query|conversation_command)":"((?:[^"\\]|\\.)*)`)
+var copied = lazy(`"(?:name|area|floor|item|message|search_query|conversation_command)":"((?:[^"\\]|\\.)*)`)
 
 // score is the mean log probability of the tokens of the first line, without those that are copied.
 func (a *Assistant) score(res *engine.Result) float64 {
 	line, _, _ := strings.Cut(res.Text, "\n")
-	values := copied.FindAllStringSubmatchIndex(line, -1)
+	values := copied().FindAllStringSubmatchIndex(line, -1)
 	sum, n, at := 0.0, 0, 0
 	for _, t := range res.Tokens {
 		begin := at

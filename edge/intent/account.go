@@ -12,6 +12,9 @@ import (
 // checkNumbers compares the numbers of a call with those that were said. The model invents some where none was.
 func (c *call) checkNumbers(*parameters) *Outcome {
 	said := c.said.numbers()
+	if c.timer() && c.said.count("timer") > 1 {
+		return refusal("Sorry, one timer at a time.", "the utterance speaks of two timers")
+	}
 	if c.intent == "HassStartTimer" && len(said) == 0 && !c.said.says(partWords) {
 		for _, k := range []string{"hours", "minutes", "seconds"} {
 			delete(c.slots, k)
@@ -19,7 +22,7 @@ func (c *call) checkNumbers(*parameters) *Outcome {
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.slots)) {
 		n, ok := c.slots[k].(float64)
-		if !ok || slices.Contains(said, n) {
+		if !ok || slices.Contains(said, n) && (!c.timer() || c.said.hasUnit(n, k)) {
 			continue
 		}
 		if c.timer() {
@@ -107,6 +110,33 @@ func (c *call) checkKind(*parameters) *Outcome {
 	}
 	o := lacks("What do you mean?", "no word of the utterance says %s of the domain %v", c.intent, c.slots["domain"])
 	return &o
+}
+
+// hasUnit tells whether a number was said with the unit that a slot of a timer has ("start_minutes"), or with none at all.
+func (u *utterance) hasUnit(n float64, slot string) bool {
+	unit := strings.TrimSuffix(strings.TrimPrefix(slot, "start_"), "s")
+	other := false
+	for i, w := range u.words {
+		if f, err := strconv.ParseFloat(w, 64); (err != nil || f != n) && float64(numberWords[w]) != n || i+1 == len(u.words) {
+			continue
+		}
+		next := u.words[i+1]
+		if strings.HasPrefix(next, unit[:3]) { // "min" is short for minutes
+			return true
+		}
+		other = other || unitWords[next]
+	}
+	return !other
+}
+
+// count is how often a word, or its plural, was said.
+func (u *utterance) count(w string) (n int) {
+	for _, x := range u.words {
+		if x == w || x == w+"s" {
+			n++
+		}
+	}
+	return n
 }
 
 // numbers are the decimal numbers in the text that are not used by a name.

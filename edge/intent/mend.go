@@ -145,7 +145,10 @@ func (h *Home) Readings(utterance string) []Reading {
 			}
 		}
 	}
-	if w := bareWord(fields[0]); len(fields) > 1 && !plain(w) && !ix.words[w] {
+	if len(fields) < 2 {
+		return nil
+	}
+	if w := bareWord(fields[0]); w != "" && !plain(w) && !ix.words[w] {
 		for _, x := range slices.Sorted(maps.Keys(startVerbs)) {
 			add(0, 1, w, heard{x, sound(x)})
 		}

@@ -194,6 +194,9 @@ func (c *call) setTarget(e *Entity, name string) {
 	_, named := c.slots["name"]
 	c.target = e
 	c.slots["name"] = name
+	if c.home.Whole {
+		c.slots["name"] = e.Names[0]
+	}
 	own := words(name)
 	if _, ok := c.slots["domain"]; ok && named && e.Domain != "" {
 		c.slots["domain"] = e.Domain
@@ -329,6 +332,9 @@ func (c *call) resolveArea(*parameters) *Outcome {
 			return refusal(fmt.Sprintf("Sorry, I don't know of an area %q.", area), "no area is named %q", area)
 		}
 		c.slots["area"] = s
+		if c.target != nil && len(c.target.Areas) > 0 && spelled(c.target.Areas, s) == "" {
+			return refusal("Sorry, I don't know that device.", "%q is not in the area %q", c.target.Names[0], s)
+		}
 	}
 	c.said.use(w)
 	return nil

@@ -72,7 +72,7 @@ func (h *Home) Understand(utterance, completion, here string) Outcome {
 
 // singulars are the words that mean one device of a domain, of which there may be several. What has an s behind it means all.
 var singulars = map[string][]string{
-	"light": strings.Fields("light lamp bulb"), "fan": {"fan"}, "switch": strings.Fields("switch outlet plug"), "lock": strings.Fields("lock door"),
+	"light": strings.Fields("light lamp bulb"), "fan": {"fan"}, "switch": strings.Fields("switch outlet plug"), "lock": {"door"},
 	"cover": strings.Fields("blind curtain shade shutter awning gate window door damper"), "vacuum": {"vacuum"}, "valve": {"valve"},
 }
 

@@ -48,7 +48,7 @@ type Options struct {
 	WakeWord string        // is dropped from the beginning of transcripts
 	Language string        // of requests
 	Area     string        // where this is: the Device of requests
-	Pause    time.Duration // without speech that ends a command; 0: 600 ms
+	Pause    time.Duration // without speech that ends a command; 0: 700 ms
 	Patience time.Duration // for a command to begin after the wake word; 0: 5 s
 	FollowUp time.Duration // for the answer to a question to begin; 0: 8 s
 	Limits   Limits        // zero ones are those of DefaultLimits
@@ -73,6 +73,8 @@ type loop struct {
 	heard int64   // samples up to now
 	seg   *segmenter
 	by    string // why it listens
+	from  int64  // where the wake word ends, in samples
+	waits bool   // for a little more sound behind it
 
 	talk      string // the conversation of the command that is listened to
 	last      string // the one of the last question
@@ -113,7 +115,7 @@ const (
 
 // Run listens until ctx ends or the source does. Commands that were heard are finished then.
 func Run(ctx context.Context, opt Options) error {
-	opt.Pause = or(opt.Pause, 600*time.Millisecond)
+	opt.Pause = or(opt.Pause, 700*time.Millisecond)
 	opt.Patience = or(opt.Patience, 5*time.Second)
 	opt.FollowUp = or(opt.FollowUp, 8*time.Second)
 	d := DefaultLimits
@@ -263,7 +265,11 @@ func (l *loop) frame(ctx context.Context, f *frame) error {
 			l.wake("wake word", end)
 		}
 	}
-	if l.seg != nil && l.seg == before && !(l.always() && len(l.running) > 0) {
+	switch {
+	case l.seg == nil || l.always() && len(l.running) > 0:
+	case l.waits && l.heard-l.from >= int64(audio.Samples(wordEnd)):
+		l.replay()
+	case !l.waits && l.seg == before:
 		l.judge(l.seg.add(f))
 	}
 	return nil
@@ -298,14 +304,24 @@ func (l *loop) wake(by string, at int64) {
 	if talk != "" {
 		l.talk = talk
 	}
-	first := max(0, len(l.ring)-int((l.heard-at)/audio.FrameSamples))
-	for i := first + behindWord(l.ring, first); i < len(l.ring) && l.seg != nil && l.by == by; i++ {
-		l.judge(l.seg.add(&l.ring[i]))
+	l.from, l.waits = at, by != "button" // behind a wake word it has to be seen first where that ends
+}
+
+// replay listens to what was heard since the wake word.
+func (l *loop) replay() {
+	l.waits = false
+	seg := l.seg
+	first := max(0, len(l.ring)-int((l.heard-l.from)/audio.FrameSamples))
+	for i := first + behindWord(l.ring, first); i < len(l.ring) && l.seg == seg; i++ {
+		l.judge(seg.add(&l.ring[i]))
 	}
 }
 
+// wordEnd is within what time behind the place where an engine says that the wake word has ended it does.
+const wordEnd = 350 * time.Millisecond
+
 // behindWord is how many frames after the place where an engine says that the wake word has ended it has: spotters are a syllable early at times, and a recognizer
-// makes a word of that. It is where the sound first falls below a fifth of the word's loudness, within 0.35 s; 0 if it does not.
+// makes a word of that. It is where the sound first falls below a fifth of the word's loudness; 0 if it does not.
 func behindWord(ring []frame, at int) int {
 	level := func(f *frame) (sum float64) {
 		for _, s := range f.samples {
@@ -317,7 +333,7 @@ func behindWord(ring []frame, at int) int {
 	for i := max(0, at-int(700*time.Millisecond/frameTime)); i < at; i++ {
 		loudest = max(loudest, level(&ring[i]))
 	}
-	for i := at; i < min(len(ring), at+int(350*time.Millisecond/frameTime)); i++ {
+	for i := at; i < min(len(ring), at+int(wordEnd/frameTime)); i++ {
 		if level(&ring[i]) < loudest/25 {
 			return i - at
 		}
@@ -331,7 +347,7 @@ func (l *loop) listenFor(by string, patient time.Duration) {
 	if patient == 0 {
 		l.seg.patient = 1 << 62
 	}
-	l.by, l.talk = by, rand.Text()
+	l.by, l.talk, l.waits = by, rand.Text(), false
 	l.light()
 }
 
@@ -394,6 +410,9 @@ func (l *loop) ended(r result) {
 	r.job.hush()
 	l.running = l.running[1:]
 	if !r.ask {
+		if r.job.talk == l.last {
+			l.last, l.lastUntil = "", 0 // the question is answered
+		}
 		return
 	}
 	l.last, l.lastUntil = r.job.talk, l.heard+int64(audio.Samples(goesOn))

@@ -50,6 +50,7 @@ type tape struct {
 	x    []int16
 	live bool
 	pace chan struct{}
+	over chan struct{} // closed when a live one is asked for more than there is; may be nil
 }
 
 func (t *tape) Read(ctx context.Context, p []int16) error {
@@ -62,6 +63,9 @@ func (t *tape) Read(ctx context.Context, p []int16) error {
 	}
 	if len(t.x) == 0 {
 		if t.live {
+			if t.over != nil {
+				close(t.over)
+			}
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -289,7 +293,9 @@ func TestFaults(t *testing.T) {
 		r := &rig{texts: []string{"turn on the lamp"}}
 		tt.change(r)
 		opt := r.options()
-		opt.Limits.Recognize = 50 * time.Millisecond
+		if strings.HasSuffix(tt.name, "hangs") {
+			opt.Limits.Recognize = 50 * time.Millisecond
+		}
 		r.run(t, opt, sound{500, off}, sound{900, on}, sound{900, off})
 		if len(r.turns) != 1 {
 			t.Errorf("%s: %d turns", tt.name, len(r.turns))
@@ -373,11 +379,11 @@ func TestBargeIn(t *testing.T) {
 	frames(800)
 	select {
 	case <-stopped:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it goes on speaking")
 	}
 	frames(2800)
-	for range 500 {
+	for range 3000 {
 		r.mu.Lock()
 		n := len(r.turns)
 		r.mu.Unlock()
@@ -403,14 +409,15 @@ func TestTwoAtOnce(t *testing.T) {
 	opt := r.options()
 	opt.Recognizer = gated{func() string { <-gate; s := texts[0]; texts = texts[1:]; return s }}
 	opt.Waker = &hearsAt{at: []int{600, 3100}}
-	opt.Source = &tape{x: render(sound{500, off}, sound{1000, on}, sound{1500, off}, sound{1000, on}, sound{1500, off}), live: true}
+	over := make(chan struct{})
+	opt.Source = &tape{x: render(sound{500, off}, sound{1000, on}, sound{1500, off}, sound{1000, on}, sound{1500, off}), live: true, over: over}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error)
 	go func() { ended <- Run(ctx, opt) }()
-	time.Sleep(300 * time.Millisecond) // both have been said: the tape runs as fast as it is read
+	<-over // both have been said
 	close(gate)
-	for range 500 {
+	for range 3000 {
 		r.mu.Lock()
 		n := len(r.turns)
 		r.mu.Unlock()
@@ -499,7 +506,7 @@ func TestButton(t *testing.T) {
 		}
 	}
 	lit := func(want gpio.Level) {
-		for range 500 {
+		for range 3000 {
 			if led.Read() == want {
 				return
 			}
@@ -513,7 +520,7 @@ func TestButton(t *testing.T) {
 	frames(2600)
 	pin.set(gpio.High)
 	lit(gpio.Low)
-	for range 500 {
+	for range 3000 {
 		r.mu.Lock()
 		n := len(r.turns)
 		r.mu.Unlock()
@@ -542,7 +549,7 @@ func TestAnnouncements(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- Run(ctx, opt) }()
-	for range 500 {
+	for range 3000 {
 		r.mu.Lock()
 		n := len(r.turns)
 		r.mu.Unlock()
@@ -591,6 +598,31 @@ func TestMetrics(t *testing.T) {
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &b)
+		}
+	}
+}
+
+// TestBehindWord: the wake word's end is where it gets quiet, soon behind the place that the engine names.
+func TestBehindWord(t *testing.T) {
+	loud, soft := frame{}, frame{}
+	for i := range loud.samples {
+		loud.samples[i], soft.samples[i] = 1000, 100
+	}
+	ring := func(loudFrames, softFrames int) (all []frame) {
+		for range loudFrames {
+			all = append(all, loud)
+		}
+		for range softFrames {
+			all = append(all, soft)
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		ring     []frame
+		at, want int
+	}{{ring(30, 10), 30, 0}, {ring(30, 10), 22, 8}, {ring(60, 10), 22, 0}, {ring(30, 0), 30, 0}, {ring(30, 0), 25, 0}, {nil, 0, 0}} {
+		if got := behindWord(tt.ring, tt.at); got != tt.want {
+			t.Errorf("%d frames, at %d: %d, want %d", len(tt.ring), tt.at, got, tt.want)
 		}
 	}
 }

@@ -18,6 +18,7 @@ const frameTime = 20 * time.Millisecond
 const (
 	leastSpeech = 150 * time.Millisecond // less is a click
 	lead        = 300 * time.Millisecond // of sound before speech that goes with it: soft beginnings are no speech yet
+	trail       = 400 * time.Millisecond // and behind it, as far as the VAD can tell: soft ends are none, either
 	joinWithin  = 400 * time.Millisecond // a pause after a click until it is forgotten
 )
 
@@ -105,7 +106,7 @@ func (s *segmenter) finish() verdict {
 
 // utterance is the sound, with some of the pause behind it.
 func (s *segmenter) utterance() []int16 {
-	n := len(s.frames) - max(0, int((s.silence()-lead)/frameTime))
+	n := len(s.frames) - max(0, int((s.silence()-trail)/frameTime))
 	all := make([]int16, 0, n*audio.FrameSamples)
 	for i := range s.frames[:n] {
 		all = append(all, s.frames[i].samples[:]...)

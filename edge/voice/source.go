@@ -72,7 +72,9 @@ type recorder struct {
 	argv    []string
 	stalled time.Duration // without a sample until it counts as hung
 	retry   time.Duration // before it is started again
+	least   time.Duration // of retry
 	worked  bool          // it has given samples
+	given   int           // samples since it was started
 	cmd     *exec.Cmd
 	stop    context.CancelFunc
 	said    *tail
@@ -91,7 +93,7 @@ func Record(line string) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &recorder{argv: argv, stalled: 5 * time.Second}, nil
+	return &recorder{argv: argv, stalled: 5 * time.Second, least: time.Second}, nil
 }
 
 func (r *recorder) Live() bool { return true }
@@ -110,7 +112,10 @@ func (r *recorder) Read(ctx context.Context, p []int16) error {
 			if c.err != nil {
 				return r.failed(ctx, c.err)
 			}
-			r.worked, r.retry = true, 0
+			r.worked = true
+			if r.given += len(c.samples); r.given > 10*audio.Rate {
+				r.retry = 0 // it works again
+			}
 			r.rest = append(r.rest, c.samples...)
 		case <-timer.C:
 			return r.failed(ctx, fmt.Errorf("no sample for %v", r.stalled))
@@ -136,7 +141,7 @@ func (r *recorder) start(ctx context.Context) error {
 		stop()
 		return commandError(ctx, r.argv[0], err, nil, "")
 	}
-	r.cmd, r.stop = c, stop
+	r.cmd, r.stop, r.given = c, stop, 0
 	chunks := make(chan chunk, 250) // 5 s: more is lost by the recorder
 	r.chunks = chunks
 	go func() {
@@ -182,12 +187,12 @@ func (r *recorder) failed(ctx context.Context, err error) error {
 	if !r.worked {
 		return fmt.Errorf("the microphone: %w", err)
 	}
+	r.retry = min(max(2*r.retry, r.least), 30*time.Second)
 	select {
 	case <-time.After(r.retry):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	r.retry = min(max(2*r.retry, time.Second), 30*time.Second)
 	return &Gap{fmt.Errorf("the microphone: %w", err)}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -88,7 +89,7 @@ const maxClipped = 0.005
 func clipped(speech []int16) bool {
 	n := 0
 	for _, s := range speech {
-		if s >= 32767 || s <= -32767 {
+		if s == math.MaxInt16 || s <= -math.MaxInt16 {
 			n++
 		}
 	}

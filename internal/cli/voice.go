@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -349,7 +350,11 @@ func (e *env) listen(ctx context.Context, v *voiceFlags, h *house) (err error) {
 			fmt.Fprintf(e.stderr, "bimamba: --metrics: %v\n", err)
 		}
 	}
-	return voice.Run(ctx, opt)
+	err = voice.Run(ctx, opt)
+	if errors.Is(err, context.Canceled) && opt.Source.Live() {
+		return nil // a microphone is listened to until somebody ends it
+	}
+	return err
 }
 
 // pins opens button and light.
@@ -463,14 +468,12 @@ func (v *voiceFlags) export(m *voice.Metrics) (written func() error, err error) 
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 			m.Write(w)
 		})
-		s := &http.Server{Addr: v.metrics, Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8192}
-		failed := make(chan error, 1)
-		go func() { failed <- s.ListenAndServe() }()
-		select { // an address that cannot be had is found out at once
-		case err := <-failed:
+		ln, err := net.Listen("tcp", v.metrics)
+		if err != nil {
 			return nil, err
-		case <-time.After(100 * time.Millisecond):
 		}
+		s := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8192}
+		go s.Serve(ln)
 		return none, nil
 	}
 	write := func() error {

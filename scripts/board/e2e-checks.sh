@@ -29,8 +29,10 @@ memory() {
 # swap: with a swap file, and more asked for than there is, others are swapped and the daemon is not.
 swap() {
 	local size
+	# An emulator that swaps stands still for longer than the watchdog waits.
+	mkdir -p /run/systemd/system/$service.d && printf '[Service]\nWatchdogSec=0\n' >/run/systemd/system/$service.d/e2e.conf && systemctl daemon-reload && systemctl restart $service
 	dd if=/dev/zero of=/swap bs=1M count=128 status=none && chmod 600 /swap && mkswap -q /swap && swapon /swap || exit 1
-	size=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) + 48 * 1024))
+	size=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) + 24 * 1024))
 	(head -c ${size}K /dev/zero && sleep 30) | tail -c ${size}K >/dev/null &
 	swapped() { [ "$(awk 'NR > 1 { print $4 }' /proc/swaps)" -gt 8192 ]; }
 	check "the board swaps" eventually 120 swapped
@@ -44,7 +46,7 @@ swap() {
 
 # gentle SECONDS: what is written while a client asks now and then.
 gentle() {
-	local root disk pid before after written p
+	local root disk pid before after written p asked since trace=/sys/kernel/tracing ino pages
 	root=$(findmnt -no SOURCE /) disk=${root#/dev/} disk=${disk%2} disk=${disk%p} pid=$(show MainPID)
 	sectors() { awk '{ print $7 }' "/sys/block/$disk/stat"; }
 	writers() { for p in /proc/[0-9]*; do echo "${p#/proc/} $(cat "$p/comm") $(sed -n 's/^write_bytes: //p' "$p/io")"; done 2>/dev/null | awk 'NF == 3' | sort; }
@@ -52,19 +54,25 @@ gentle() {
 	sync
 	journalctl --sync
 	sleep 6 # what ext4 still had to commit
-	local asked since
+	mountpoint -q $trace || mount -t tracefs tracefs $trace
+	echo 1 >$trace/events/writeback/writeback_single_inode/enable
 	asked=$(requests) since=$(date +%s.%N) before=$(sectors)
 	writers >/run/before
 	sleep "$1"
 	writers >/run/after
 	after=$(sectors) written=$(awk 'NR == FNR { was[$1] = $3; next } $1 in was && $1 == pid { print $3 - was[$1] }' pid="$pid" /run/before /run/after)
 	asked=$(($(requests) - asked))
+	echo 0 >$trace/events/writeback/writeback_single_inode/enable
+	sed -n 's/.* ino=\([0-9]*\) .* wrote=\([1-9][0-9]*\) .*/\1 \2/p' $trace/trace | awk '{ n[$1] += $2 } END { for (i in n) print i, n[i] }' |
+		while read -r ino pages; do echo "$(find / -xdev -inum "$ino" -print -quit) $pages pages"; done >/run/written
 	check "$asked requests were answered in $1 s" [ "$asked" -ge 5 ]
 	check "the daemon wrote $written bytes to storage" is "$written" 0
 	check "it logged nothing" silent journalctl -q -o cat -u $service --since "@$since"
+	check "no file of its was written" eval '! grep bimamba /run/written'
 	figure "bytes the daemon wrote in $1 s" "$written"
 	figure "KiB written to the card in $1 s" "$(((after - before) / 2))"
 	join -j 1 /run/before /run/after | awk '$2 == $4 && $5 > $3 { printf "     %s wrote %d KiB\n", $2, ($5 - $3) / 1024 }'
+	sed 's/^/     written: /' /run/written # and what belongs to it: the journal and the inodes of the file system
 }
 
 # readonly makes the root one that is not written to, as of the next boot.

@@ -98,6 +98,8 @@ insert_card() {
 	figure "first boot, sets itself up, wall, s $(elapsed "$start")"
 	boot && on_board first
 }
+# After a power cut a FAT has a mark that it was not unmounted, which nobody takes away unless the system has fsck.fat.
+same_but_mark() { diff <(fsck "$card" | grep -v -e 'Dirty bit\|dirty bit' -e 'differences between boot sector\|mostly harmless' -e '65:01/00' -e 'Not automatically fixing') "$files/before"; }
 same_file_systems() { fsck "$card" | diff "$files/before" -; }
 
 # power_cut kills the machine, and boots it again. Meanwhile somebody asks until there is an answer.
@@ -198,7 +200,7 @@ walk() {
 	check "the version serves" slot health "$last"
 	slot log | sed 's/^/     /'
 	"$here/boot.sh" --stop $name
-	check "fsck finds nothing on the card after all that" same_file_systems
+	check "fsck finds nothing on the card after all that" same_but_mark
 }
 
 origin

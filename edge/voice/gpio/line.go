@@ -51,19 +51,15 @@ type (
 		fd        int32
 	}
 	lineValues struct{ bits, mask uint64 }
-	lineEvent  struct {
-		timestamp          uint64
-		id, offset         uint32
-		number, lineNumber uint32
-		_                  [6]uint32
-	}
-	chipInfo struct {
+	chipInfo   struct {
 		name, label [32]byte
 		lines       uint32
 	}
 )
 
 const (
+	eventSize = 48 // of struct gpio_v2_line_event
+
 	flagInput    = 1 << 2
 	flagOutput   = 1 << 3
 	flagRising   = 1 << 4
@@ -232,7 +228,7 @@ func (l *Line) WaitForEdge(timeout time.Duration) bool {
 		until = time.Now().Add(timeout)
 	}
 	l.f.SetReadDeadline(until)
-	var b [unsafe.Sizeof(lineEvent{})]byte
+	var b [eventSize]byte
 	n, err := l.f.Read(b[:])
 	return err == nil && n == len(b)
 }
