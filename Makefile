@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all of their own set-up on Debian with Go, git and make; packages are installed as root.
-.PHONY: all demo serve test clients voice voice-test check generate fuzz default big drift peak boards deb oci addon apt e2e emulated bench clean
+.PHONY: all demo serve test train-test clients voice voice-test check generate fuzz default big drift peak boards deb oci addon apt e2e emulated bench clean
 .DELETE_ON_ERROR:
 
 all: bin/bimamba bin/bimambad
@@ -21,6 +21,7 @@ serve: bin/bimambad
 
 test: check
 	scripts/test.sh
+	scripts/train.sh
 	scripts/clients.sh
 	$(MAKE) voice
 
@@ -31,6 +32,10 @@ voice: $(BIMAMBA)
 # 60 commands and 20 other sentences by three synthetic voices, in silence and in noise: a quarter of an hour.
 voice-test: voice
 	BIMAMBA_VOICE=. go test -count=1 -run TestVoiceSet -v -timeout 2h ./edge/voice
+
+# The trainer's tests, with PyTorch on a CPU.
+train-test:
+	scripts/train.sh
 
 # Real clients against the real daemon.
 clients:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bimamba/edge/home"
+	"bimamba/edge/intent"
 )
 
 // Local does actions that need no device. *builtin.Builtin is one.
@@ -66,6 +67,9 @@ func (p *Performer) do(ctx context.Context, a home.Action) (reply string, local 
 		if reply, handled, err := p.Local.Do(ctx, a); handled {
 			return reply, true, err
 		}
+	}
+	if intent.Reads(a.Intent) { // a target takes orders and does not answer: "Done." would be no answer, either
+		return "I can't see from here how things are.", false, errors.New("it is a question, and no target of actions answers one")
 	}
 	if p.Sink == nil {
 		return "There is nothing here that could do that.", false, errors.New("no target of actions is configured")

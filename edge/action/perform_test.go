@@ -51,6 +51,7 @@ func TestPerform(t *testing.T) {
 		"away":            {Performer{timers, away, nil}, []string{light, blinds}, "", "The home does not answer. I will do it if it comes back within 60 seconds."},
 		"away and here":   {Performer{timers, away, nil}, []string{light, timer}, "", "The home does not answer. I will do it if it comes back within 60 seconds. Timer set for 5 minutes."},
 		"here in vain":    {Performer{timers, nil, nil}, []string{"no"}, "", "There is no timer."},
+		"a question":      {Performer{timers, ok, nil}, []string{"HassGetState"}, "", "I can't see from here how things are."},
 		"no local at all": {Performer{nil, ok, nil}, []string{timer}, "", ""},
 	} {
 		var actions []home.Action

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -154,7 +155,15 @@ func (b *Builtin) Do(_ context.Context, a home.Action) (reply string, handled bo
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.step()
-	out := do(slots(a.Slots))
+	s := slots(a.Slots)
+	if a.Intent == "HassStartTimer" && a.Area != "" && s["area"] == nil { // a timer is where it was set, and its command is obeyed there
+		s = maps.Clone(s)
+		if s == nil {
+			s = slots{}
+		}
+		s["area"] = a.Area
+	}
+	out := do(s)
 	if b.dirty && out.err == nil {
 		if b.save() != nil {
 			out.text += " I could not write that down, so it is lost when I am started anew."

@@ -453,6 +453,21 @@ func TestNotOurs(t *testing.T) {
 	}
 }
 
+func TestArea(t *testing.T) {
+	b, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	a := home.Action{Intent: "HassStartTimer", Area: "Kitchen", Slots: map[string]any{"seconds": 1.0, "conversation_command": "turn off the lights"}}
+	if _, _, err := b.Do(t.Context(), a); err != nil || a.Slots["area"] != nil {
+		t.Fatal(err, a.Slots)
+	}
+	if e, err := b.Wait(t.Context()); err != nil || e.Area != "Kitchen" || e.Command != "turn off the lights" {
+		t.Errorf("%+v %v", e, err)
+	}
+}
+
 func TestFolder(t *testing.T) {
 	dir := t.TempDir() + "/builtin"
 	for _, want := range []string{"Milk is on the shopping list.", "Milk is on the shopping list already."} {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
 	"bimamba/boards/sensor"
@@ -222,6 +223,10 @@ func (a *actions) ring(ctx context.Context) {
 		}
 		if err := a.obey(ctx, e); err != nil && ctx.Err() == nil {
 			a.d.log.Warn("what was asked for at this time was not done", "error", err.Error())
+			if _, waits := errors.AsType[*action.Queued](err); !waits { // else it may be done yet
+				e.Text = "It was time for this, and I could not do it: " + strings.TrimRight(e.Command, ".!") + "."
+				a.tell(ctx, e)
+			}
 		}
 	}
 }
@@ -230,7 +235,7 @@ func (a *actions) ring(ctx context.Context) {
 func (a *actions) obey(ctx context.Context, e builtin.Ended) error {
 	ctx, cancel := context.WithTimeout(ctx, a.d.config().RequestTimeout)
 	defer cancel()
-	answer, err := a.d.voice.Handle(ctx, home.Request{Text: e.Command, Device: e.Area})
+	answer, err := a.d.voice.Handle(ctx, home.Request{Text: e.Command, Device: e.Area, Confirmed: true})
 	if err != nil {
 		return err
 	}

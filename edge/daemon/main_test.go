@@ -290,6 +290,7 @@ const lights = `{"model":"default:home","temperature":0,"messages":[{"role":"use
 var long = func() string {
 	word := strings.Repeat("z", 11)
 	schema := map[string]any{"type": "array", "minItems": 400, "items": map[string]any{"enum": []string{word}}}
+	schema = map[string]any{"type": "array", "minItems": 100, "items": schema}
 	b, _ := json.Marshal(map[string]any{
 		"model": "default", "prompt": "lights", "raw": true, "format": schema, "options": map[string]any{"num_predict": 1000000},
 	})

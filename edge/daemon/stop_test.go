@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -247,8 +248,11 @@ func TestRequestTimeout(t *testing.T) {
 			}
 		})
 	}
-	prompts := strings.Repeat(`,"turn on the lights"`, 1024)[1:]
-	status, _, body := d.do("POST", "/v1/completions", `{"prompt":[`+prompts+`],"max_tokens":100,"stop":["never"]}`)
+	var prompts []string
+	for i := range 1024 { // each has to be read: none begins as another does
+		prompts = append(prompts, strconv.Quote(strconv.Itoa(i)+strings.Repeat(" turn on the lights", 40)))
+	}
+	status, _, body := d.do("POST", "/v1/completions", `{"prompt":[`+strings.Join(prompts, ",")+`],"max_tokens":100,"stop":["never"]}`)
 	if status != 504 || !strings.Contains(body, "request_timeout") && !strings.Contains(body, "time is up") {
 		t.Errorf("many prompts: %d %.200s", status, body)
 	}

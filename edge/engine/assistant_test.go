@@ -46,9 +46,9 @@ func answer(t testing.TB, e *Engine, task, prompt string) *Result {
 }
 
 // testGreedy compares prompts and greedy outputs token by token, wherever the reference was not in doubt.
-func testGreedy(t *testing.T, e *Engine, cases int) {
+func testGreedy(t *testing.T, e *Engine, g *testmodel.Golden, cases int) {
 	compared := 0
-	for _, c := range testmodel.AssistantGolden(t).Cases[:cases] {
+	for _, c := range g.Cases[:cases] {
 		text, err := e.TaskPrompt(c.Task, c.Prompt)
 		if err != nil {
 			t.Fatal(err)
@@ -69,8 +69,7 @@ func testGreedy(t *testing.T, e *Engine, cases int) {
 }
 
 // testPerplexity compares the perplexity of the 200 golden sequences.
-func testPerplexity(t *testing.T, e *Engine, tolerance float64) {
-	g := testmodel.AssistantGolden(t)
+func testPerplexity(t *testing.T, e *Engine, g *testmodel.Golden, tolerance float64) {
 	logits := make([]float32, e.Model.Hyper().VocabSize)
 	s := e.Model.Session(0)
 	var nll float64
@@ -103,20 +102,20 @@ func slow(t *testing.T) {
 // The default model: int8 head, lut16.
 func TestAssistantGreedyDefault(t *testing.T) {
 	slow(t)
-	testGreedy(t, open(t, testmodel.Default(t), model.LUT16), 20)
+	testGreedy(t, open(t, testmodel.Default(t), model.LUT16), testmodel.AssistantGolden(t), 20)
 }
 
 // TestAssistantShort is what runs in full under emulation of the smallest core.
 func TestAssistantShort(t *testing.T) {
-	testGreedy(t, open(t, testmodel.Default(t), model.LUT16), 6)
+	testGreedy(t, open(t, testmodel.Default(t), model.LUT16), testmodel.AssistantGolden(t), 6)
 }
 
 func TestAssistantPerplexityDefault(t *testing.T) {
 	slow(t)
-	testPerplexity(t, open(t, testmodel.Default(t), model.LUT16), 0.003)
+	testPerplexity(t, open(t, testmodel.Default(t), model.LUT16), testmodel.AssistantGolden(t), 0.003)
 }
 
-// The checkpoint with its head kept, exact.
+// The reference checkpoint with its head kept, exact, against its own golden outputs.
 func TestAssistantExact(t *testing.T) {
 	slow(t)
 	dir := testmodel.Shared(t, "models", "assistant")
@@ -125,11 +124,12 @@ func TestAssistantExact(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := open(t, testmodel.Convert(t, dir, convert.Options{Head: convert.HeadKeep, Card: card}), model.Exact)
-	t.Run("greedy", func(t *testing.T) { testGreedy(t, e, 20) })
-	t.Run("perplexity", func(t *testing.T) { testPerplexity(t, e, 0.0002) })
+	g := testmodel.ReadGolden(t, testmodel.Shared(t, "models", "assistant", "golden.json"))
+	t.Run("greedy", func(t *testing.T) { testGreedy(t, e, g, 20) })
+	t.Run("perplexity", func(t *testing.T) { testPerplexity(t, e, g, 0.0002) })
 }
 
-// TestAssistantOutputs compares 200 recorded outputs, spread over the file, to the letter: 98 % have to agree.
+// TestAssistantOutputs compares 200 recorded outputs of the reference checkpoint, spread over the file, to the letter: 98 % have to agree.
 func TestAssistantOutputs(t *testing.T) {
 	slow(t)
 	b, err := os.ReadFile(testmodel.Shared(t, "models", "assistant", "outputs.json"))
@@ -140,7 +140,11 @@ func TestAssistantOutputs(t *testing.T) {
 	if err := json.Unmarshal(b, &rows); err != nil {
 		t.Fatal(err)
 	}
-	e := open(t, testmodel.Default(t), model.LUT16)
+	card, err := convert.ReadCard("../../models/default.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, testmodel.Convert(t, testmodel.Shared(t, "models", "assistant"), convert.Options{Card: card}), model.LUT16)
 	const n = 200
 	same := 0
 	for i := range n {

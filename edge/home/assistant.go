@@ -17,6 +17,7 @@ type Request struct {
 	Language     string // a BCP 47 tag ("en", "en-GB"), or "" for the home's
 	Conversation string // what binds a "yes" to its question; "" for none
 	Device       string // where the speaker is: an area's ID or name, or ""
+	Confirmed    bool   // there has been a yes to it: it is a timer's command, which was asked about when the timer was set
 }
 
 // An Action is one thing to do, in Home Assistant's words.
@@ -25,6 +26,7 @@ type Action struct {
 	Intent   string         // "HassTurnOn"
 	Slots    map[string]any // strings and float64s, as Home Assistant names them
 	Entities []string       // IDs of the home's entities that it is for; empty where it is for none of them, as a timer
+	Area     string         // the name of the area where the speaker is, "" if that is not known. It is for who keeps timers; what the action is for is in Slots
 }
 
 // A Kind says what an answer is.
@@ -56,6 +58,8 @@ type Answer struct {
 	Reason  string        // why, for the log
 	Score   float64       // how sure the model is: the mean log probability of what it wrote, 0 for certain
 	Took    time.Duration // from text in to answer out
+
+	confirms bool // of an Ask: a yes is what it wants
 }
 
 // Task is the task that a model has to have.
@@ -165,7 +169,7 @@ func (a *Assistant) Handle(ctx context.Context, r Request) (*Answer, error) {
 		return nil, err
 	}
 	for i := range ans.Actions {
-		ans.Actions[i].ID = a.ids.next()
+		ans.Actions[i].ID, ans.Actions[i].Area = a.ids.next(), p.area(r.Device)
 	}
 	if ans.Kind == Act {
 		ans.Meant = ans.Actions

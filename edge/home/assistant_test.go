@@ -82,7 +82,7 @@ func TestHandle(t *testing.T) {
 
 		// Other words.
 		{"it's dark in the hallway", "", `act TurnOn{"area":"hallway","domain":"light"}[light.hallway_ceiling]`},
-		{"get the coffee machine going", "", `act TurnOn{"name":"Coffee machine"}[switch.coffee_machine]`},
+		{"get the coffee machine going", "", `ask TurnOn{"name":"Coffee machine"}[switch.coffee_machine]`},
 		{"it's movie night", "", `act TurnOn{"domain":"scene","name":"Movie night"}[scene.movie_night]`},
 
 		// Several.
@@ -102,6 +102,18 @@ func TestHandle(t *testing.T) {
 		{"open the front door", "", `ask TurnOff{"name":"Front door"}[lock.front_door]`},
 		{"lock the front door", "", `act TurnOn{"name":"Front door"}[lock.front_door]`},
 		{"lock the garage door", "", "decline"},
+
+		{"unlock everything", "", `ask TurnOff{"domain":"lock"}[lock.back_door lock.front_door]`},
+		{"open everything in the garden", "", `ask TurnOn{"area":"Garden","domain":"cover"}[cover.driveway_gate]`},
+		{"close everything in the garage", "", `act TurnOff{"area":"Garage","domain":"cover"}[cover.garage_door]`},
+		{"turn off everything in the garage", "", "decline"},
+		{"open the gate", "kitchen", `ask TurnOn{"device_class":"gate","domain":"cover"}[cover.driveway_gate]`},
+
+		// Later.
+		{"open the garage door in 5 minutes", "", `ask StartTimer{"conversation_command":"open the garage door","minutes":5}[]`},
+		{"in 2 hours turn off the house alarm", "", `ask StartTimer{"conversation_command":"turn off the house alarm","hours":2}[]`},
+		{"turn off the lights in 10 minutes", "kitchen", `act StartTimer{"conversation_command":"turn off the lights","minutes":10}[]`},
+		{"in 5 minutes turn on the sauna", "", "decline"},
 
 		// Not to be done.
 		{"", "", "decline"}, {" .,!", "", "decline"}, {strings.Repeat("on ", 400), "", "decline"},
@@ -383,4 +395,49 @@ func FuzzHandle(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLater sets a timer with a command that wants a yes: the yes comes when it is set, and where.
+func TestLater(t *testing.T) {
+	a := testAssistant(t)
+	ans := ask(t, a, Request{Text: "open the garage door in 5 minutes", Conversation: "a", Device: "kitchen"})
+	if ans.Kind != Ask || ans.Text != "In 5 minutes open the garage door?" {
+		t.Fatalf("%v %q", ans.Kind, ans.Text)
+	}
+	ans = ask(t, a, Request{Text: "yes", Conversation: "a", Device: "kitchen"})
+	if got, want := describe(ans), `act StartTimer{"conversation_command":"open the garage door","minutes":5}[]`; got != want || ans.Actions[0].Area != "Kitchen" {
+		t.Fatalf("%s, not %s; %+v", got, want, ans.Actions)
+	}
+	ans = ask(t, a, Request{Text: "open the garage door", Confirmed: true})
+	if got, want := describe(ans), `act TurnOn{"name":"Garage door"}[cover.garage_door]`; got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
+}
+
+// TestOldQuestion answers a question that was asked of a home which is not there any more, as one asked while the home changed.
+func TestOldQuestion(t *testing.T) {
+	a := testAssistant(t)
+	a.memory.ask("a", &question{home: &Home{}, yes: []Action{{Intent: "HassTurnOff", Slots: map[string]any{}, Entities: []string{"lock.gone"}}}})
+	if ans := ask(t, a, Request{Text: "yes", Conversation: "a"}); ans.Kind != Say || ans.Text != "There is nothing that waits for a yes." {
+		t.Errorf("%v %q", ans.Kind, ans.Text)
+	}
+}
+
+func TestGuardedNames(t *testing.T) {
+	h := &Home{Language: "en", Areas: []Area{{ID: "garage", Name: "Garage"}}, Entities: []Entity{
+		{ID: "switch.a", Name: "Door opener"}, {ID: "script.b", Name: "Leave", Aliases: []string{"unlock the flat"}}, {ID: "switch.c", Name: "Clock"},
+		{ID: "cover.d", Name: "Roller", Area: "garage"}, {ID: "cover.e", Name: "Blind", DeviceClass: "blind", Area: "garage"}, {ID: "alarm_control_panel.f", Name: "F"},
+	}}
+	p := newPlace(h)
+	for _, c := range []struct {
+		intent, id string
+		want       bool
+	}{
+		{"HassTurnOn", "switch.a", true}, {"HassTurnOn", "script.b", true}, {"HassTurnOn", "switch.c", false}, {"HassTurnOn", "cover.d", true}, {"HassTurnOff", "cover.d", false},
+		{"HassTurnOn", "cover.e", false}, {"HassTurnOff", "alarm_control_panel.f", true}, {"HassGetState", "alarm_control_panel.f", false},
+	} {
+		if got := p.guarded(&Action{Intent: c.intent, Entities: []string{c.id}}); got != c.want {
+			t.Errorf("%s %s: %v", c.intent, c.id, got)
+		}
+	}
 }

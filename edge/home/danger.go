@@ -3,43 +3,50 @@ package home
 import (
 	"slices"
 	"strings"
+
+	"bimamba/edge/intent"
 )
 
-// guarded tells whether an action lets somebody in, or switches an alarm off, and so wants a yes: unlocking, opening doors, gates and garages, disarming.
+// guarded tells whether an action lets somebody in, or switches an alarm on or off, and so wants a yes: unlocking, opening doors, gates and garages, disarming.
 // Closing and locking do not.
 func (p *place) guarded(a *Action) bool {
+	if intent.Reads(a.Intent) {
+		return false
+	}
 	opens := a.Intent == "HassTurnOn" || a.Intent == "HassSetPosition" && a.Slots["position"] != 0.0
 	domain, _ := a.Slots["domain"].(string)
 	class, _ := a.Slots["device_class"].(string)
-	if domain == "lock" && a.Intent == "HassTurnOff" || domain == "cover" && opens && slices.Contains(doors, class) {
+	if domain == "lock" && a.Intent == "HassTurnOff" || domain == "cover" && opens && slices.Contains(doors, class) || domain == "alarm_control_panel" {
 		return true
 	}
-	for _, id := range a.Entities {
+	return slices.ContainsFunc(a.Entities, func(id string) bool {
 		e := p.entities[id]
-		names := strings.ToLower(strings.Join(append([]string{e.Name}, e.Aliases...), " "))
 		switch e.Domain() {
 		case "lock":
-			if a.Intent == "HassTurnOff" {
-				return true
-			}
+			return a.Intent == "HassTurnOff"
 		case "cover":
-			if opens && (slices.Contains(doors, e.DeviceClass) || e.DeviceClass == "" && names != "" && containsAny(names, "door", "gate", "garage")) {
-				return true
-			}
+			return opens && (slices.Contains(doors, e.DeviceClass) || e.DeviceClass == "" && (e.called(entries) || e.Area == "garage"))
 		case "alarm_control_panel":
 			return true
 		case "switch", "script", "scene", "siren", "input_boolean", "button", "input_button":
-			if containsAny(names, "alarm", "siren", "unlock", "disarm", "garage door", "gate") && (a.Intent == "HassTurnOn" || a.Intent == "HassTurnOff") {
-				return true
-			}
+			return e.called(keys) && (a.Intent == "HassTurnOn" || a.Intent == "HassTurnOff")
 		}
-	}
-	return false
+		return false
+	})
 }
 
-// doors are the classes of covers that somebody can come in by.
-var doors = []string{"door", "garage", "gate"}
+var (
+	// doors are the classes of covers that somebody can come in by,
+	doors = []string{"door", "garage", "gate"}
+	// entries what such covers are called,
+	entries = set("door", "doors", "gate", "gates", "garage")
+	// and keys what switches, scripts and scenes are called that do the like.
+	keys = set("door", "doors", "gate", "gates", "unlock", "unlocks", "lock", "locks", "disarm", "arm", "alarm", "alarms", "siren", "buzzer", "opener")
+)
 
-func containsAny(s string, parts ...string) bool {
-	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(s, p) })
+// called tells whether one of the entity's names has one of the words.
+func (e *Entity) called(words map[string]bool) bool {
+	return slices.ContainsFunc(append([]string{e.Name}, e.Aliases...), func(name string) bool {
+		return slices.ContainsFunc(strings.FieldsFunc(plain(name), func(r rune) bool { return r == ' ' || r == '-' || r == '_' || r == '/' }), func(w string) bool { return words[w] })
+	})
 }

@@ -22,7 +22,7 @@ func (a *Assistant) handle(ctx context.Context, p *place, r Request) (*Answer, e
 		return decline("Sorry, I only understand English.", s), nil
 	}
 	here := p.area(r.Device)
-	q := a.memory.take(r.Conversation)
+	q := a.memory.take(r.Conversation, p.home)
 	if q != nil {
 		ans, err := a.answered(ctx, p, r, q, text)
 		if ans != nil || err != nil {
@@ -30,7 +30,11 @@ func (a *Assistant) handle(ctx context.Context, p *place, r Request) (*Answer, e
 		}
 	}
 	if q == nil && (isYes(text) || isNo(text)) {
-		return &Answer{Kind: Say, Text: "Okay.", Meant: []Action{{Intent: "HassNevermind", Slots: map[string]any{}}}, Reason: "an answer to no question"}, nil
+		reply := "Okay."
+		if isYes(text) { // who says it may believe that something is done now
+			reply = "There is nothing that waits for a yes."
+		}
+		return &Answer{Kind: Say, Text: reply, Meant: []Action{{Intent: "HassNevermind", Slots: map[string]any{}}}, Reason: "an answer to no question"}, nil
 	}
 	return a.commands(ctx, p, r, text, here)
 }
@@ -97,7 +101,7 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 				ans.Score = x.score
 			}
 			if x.outcome.Refused {
-				return a.refused(r, x, ans, here, i == len(parts)-1, len(parts) == 1), nil
+				return a.refused(p, r, x, ans, here, doubt, i == len(parts)-1, len(parts) == 1), nil
 			}
 			doubt = doubt || x.ask || x.outcome.Doubt
 			switch x.sure() {
@@ -106,10 +110,40 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 			case doubtful:
 				doubt = doubt || !intent.Reads(x.outcome.Intent)
 			}
+			if command, ok := x.outcome.Slots["conversation_command"].(string); ok && command != "" {
+				no, why, err := a.later(ctx, p, r, command)
+				if no != nil || err != nil {
+					return no, err
+				}
+				if why != "" {
+					ans.Reason, doubt = why, true
+				}
+			}
 			ans.Actions = append(ans.Actions, x.actions()...)
 		}
 	}
 	return a.settle(p, r, ans, doubt), nil
+}
+
+// later understands the command of a timer when that is set, as nobody may be there to be asked when it is over. no is why the timer is not set; why
+// is why the command wants a yes, "" if it wants none.
+func (a *Assistant) later(ctx context.Context, p *place, r Request, command string) (no *Answer, why string, err error) {
+	ans, err := a.commands(ctx, p, Request{Device: r.Device}, command, p.area(r.Device))
+	switch {
+	case err != nil:
+		return nil, "", err
+	case slices.ContainsFunc(append(ans.Actions, ans.Meant...), func(x Action) bool { return x.Slots["conversation_command"] != nil }):
+		return decline("Sorry, I can put that off once only.", "a timer's command sets a timer with a command"), "", nil
+	case ans.Kind == Say:
+		return decline("Sorry, I did not understand that.", "at a timer's end there is nothing to do"), "", nil
+	case ans.Kind == Ask && ans.confirms:
+		return nil, ans.Reason, nil
+	case ans.Kind == Ask:
+		return decline("Sorry, I would have to ask about that then. Please say it in full.", "at a timer's end: "+ans.Reason), "", nil
+	case ans.Kind == Decline:
+		return decline(ans.Text, "at a timer's end: "+ans.Reason), "", nil
+	}
+	return nil, "", nil
 }
 
 // one understands one command, which may be for several things: "turn on the lamp and the fan". Then there is a reading for each, and none is refused.
@@ -140,7 +174,7 @@ next:
 
 // refused is the answer to a command that is not done: a question, if its answer would make it one that is. before are the actions of the commands
 // in front of it.
-func (a *Assistant) refused(r Request, x *reading, before *Answer, here string, last, alone bool) *Answer {
+func (a *Assistant) refused(p *place, r Request, x *reading, before *Answer, here string, doubt, last, alone bool) *Answer {
 	ans := &Answer{Kind: Decline, Text: x.outcome.Text, Reason: x.outcome.Reason, Score: before.Score}
 	switch {
 	case len(x.outcome.Choices) > 0 && last:
@@ -148,13 +182,15 @@ func (a *Assistant) refused(r Request, x *reading, before *Answer, here string, 
 		if alone {
 			ans.Meant = x.actions()
 		}
-		a.memory.ask(r.Conversation, &question{which: x, before: before.Actions, here: here})
+		a.memory.ask(r.Conversation, &question{home: p.home, which: x, before: before.Actions, here: here, doubt: doubt})
 	case x.outcome.Lacks && alone:
 		ans.Kind = Ask
 		if x.outcome.Slots != nil {
 			ans.Meant = x.actions()
 		}
-		a.memory.ask(r.Conversation, &question{more: x.said, here: here})
+		a.memory.ask(r.Conversation, &question{home: p.home, more: x.said, here: here})
+	case len(x.outcome.Choices) > 0 || x.outcome.Lacks: // its answer would not be one to the whole
+		ans.Text = "Sorry, I did not understand all of that. Please say one thing at a time."
 	}
 	return ans
 }
@@ -173,15 +209,15 @@ func (a *Assistant) settle(p *place, r Request, ans *Answer, doubt bool) *Answer
 			ans.Reason, doubt = "it lets somebody in", true
 		}
 	}
-	if !doubt {
+	if !doubt || r.Confirmed {
 		ans.Text = p.done(ans.Actions)
 		return ans
 	}
 	if ans.Reason == "" {
 		ans.Reason = "the score is low"
 	}
-	a.memory.ask(r.Conversation, &question{yes: ans.Actions})
-	ans.Kind, ans.Text, ans.Meant, ans.Actions = Ask, p.question(ans.Actions), ans.Actions, nil
+	a.memory.ask(r.Conversation, &question{home: p.home, yes: ans.Actions})
+	ans.Kind, ans.Text, ans.Meant, ans.Actions, ans.confirms = Ask, p.question(ans.Actions), ans.Actions, nil, true
 	return ans
 }
 
@@ -198,7 +234,7 @@ func (a *Assistant) answered(ctx context.Context, p *place, r Request, q *questi
 		if e := intent.Choose(text, q.which.outcome.Choices); e != nil {
 			x := *q.which
 			x.outcome = p.names.Chosen(x.outcome, e)
-			return a.settle(p, r, &Answer{Kind: Act, Actions: append(q.before, x.actions()...), Score: x.score}, false), nil
+			return a.settle(p, r, &Answer{Kind: Act, Actions: append(q.before, x.actions()...), Score: x.score}, q.doubt), nil
 		}
 	case q.more != "" && len(strings.Fields(text)) <= 6 && !starts().MatchString(strings.ToLower(text)):
 		ans, err := a.commands(ctx, p, r, q.more+" "+text, q.here)

@@ -14,6 +14,7 @@ const (
 
 // question is one that was asked and not answered yet.
 type question struct {
+	home         *Home // of which it was asked
 	conversation string
 	asked        time.Time
 	yes          []Action // what a yes does; nil where the question is another
@@ -21,6 +22,7 @@ type question struct {
 	before       []Action // of other commands of the same sentence
 	more         string   // a command that lacks something: the answer is put behind it
 	here         string
+	doubt        bool // of before
 }
 
 // memory keeps open questions by their conversations, the latest ones only.
@@ -38,8 +40,8 @@ func (m *memory) time() time.Time {
 	return time.Now()
 }
 
-// take removes the question of a conversation, nil if there is none or it is too old.
-func (m *memory) take(conversation string) *question {
+// take removes the question of a conversation, nil if there is none, or it is too old or about another home: one that was asked while the home changed is not forgotten by that.
+func (m *memory) take(conversation string, h *Home) *question {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.open[conversation]
@@ -48,7 +50,7 @@ func (m *memory) take(conversation string) *question {
 	}
 	m.drop(e)
 	q := e.Value.(*question)
-	if m.time().Sub(q.asked) > openFor {
+	if m.time().Sub(q.asked) > openFor || q.home != h {
 		return nil
 	}
 	return q

@@ -101,12 +101,17 @@ var paraphrases = sync.OnceValue(func() []paraphrase {
 		become(`(?:`+verb+`) (.+?)(?:'s)?(?: volume)?`+little, "set $1 volume to 50", up)
 		become(`(.+?) is (?:a bit |a little |way |far |much )?too (?:`+map[string]string{"up": "quiet|soft", "down": "loud|noisy"}[v.step]+`)`, "set $1 volume to 50", up)
 	}
-	add(`(?:i'm|i am|we're|we are|i feel|i'm feeling) (?:too |so |really |very |a bit |a little |still |getting )*(?:cold|chilly|freezing|hot|warm|boiling|sweating)`+here,
-		"set the temperature$1", false)
-	add(it+`(?:cold|chilly|freezing|hot|warm|boiling|sweating|stuffy)`+here,
-		"set the temperature$1", false)
-	add(`(?:make it |a bit |a little |get it )*(?:warmer|cooler|hotter|colder)`+here, "set the temperature$1", false)
-	add(`(?:turn up|turn down|turn on|crank up|raise|lower|increase|decrease|reduce|start) (?:the |my )?(?:heat|heating|temperature|temp|ac|thermostat)`+here, "set the temperature$1", false)
+	// degrees sets a temperature. Where none is said it asks for one, since the model would make one up.
+	degrees := func(said string) {
+		add(said+here+`(?: to| at)? (\d+)(?: degrees)?`, "set the temperature$1 to $2 degrees", false)
+		become(said+here, "set the temperature$1 to 20 degrees", func(o *intent.Outcome) {
+			*o = intent.Outcome{Refused: true, Lacks: true, Text: "To how many degrees?", Reason: "no temperature is said"}
+		})
+	}
+	degrees(`(?:i'm|i am|we're|we are|i feel|i'm feeling) (?:too |so |really |very |a bit |a little |still |getting )*(?:cold|chilly|freezing|hot|warm|boiling|sweating)`)
+	degrees(it + `(?:cold|chilly|freezing|hot|warm|boiling|sweating|stuffy)`)
+	degrees(`(?:make it |a bit |a little |get it )*(?:warmer|cooler|hotter|colder)`)
+	degrees(`(?:turn up|turn down|turn on|crank up|raise|lower|increase|decrease|reduce|start|set|change|adjust) (?:the |my )?(?:heat|heating|temperature|temp|ac|thermostat)`)
 
 	for _, v := range []struct {
 		said    string

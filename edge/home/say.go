@@ -89,6 +89,17 @@ func (p *place) order(a *Action) string {
 		}
 		return fmt.Sprintf("Set %s to %s percent", about(a), number("brightness"))
 	}
+	if command, ok := a.Slots["conversation_command"].(string); ok {
+		var parts []string
+		for _, u := range []string{"hours", "minutes", "seconds"} {
+			if n, ok := a.Slots[u].(float64); ok && n == 1 {
+				parts = append(parts, "1 "+strings.TrimSuffix(u, "s"))
+			} else if ok && n > 0 {
+				parts = append(parts, number(u)+" "+u)
+			}
+		}
+		return "In " + strings.Join(parts, " and ") + " " + strings.TrimRight(command, ".!?")
+	}
 	if s, ok := orders[a.Intent]; ok {
 		if name, ok := a.Slots["name"].(string); ok {
 			return s[1] + " " + name

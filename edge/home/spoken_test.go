@@ -104,18 +104,18 @@ func TestMemory(t *testing.T) {
 	if len(m.open) != maxOpen || m.order.Len() != maxOpen {
 		t.Errorf("%d and %d questions", len(m.open), m.order.Len())
 	}
-	if m.take("c") != nil || m.take(strings.Repeat("c", maxOpen+10)) == nil || m.take(strings.Repeat("c", maxOpen+10)) != nil {
+	if m.take("c", nil) != nil || m.take(strings.Repeat("c", maxOpen+10), nil) == nil || m.take(strings.Repeat("c", maxOpen+10), nil) != nil {
 		t.Error("the first is there, or the last is not there once")
 	}
 	m.ask("a", &question{more: "1"})
 	m.ask("a", &question{more: "2"})
 	now = now.Add(openFor)
-	if q := m.take("a"); q == nil || q.more != "2" {
+	if q := m.take("a", nil); q == nil || q.more != "2" {
 		t.Errorf("%+v", q)
 	}
 	m.ask(strings.Repeat("long", 1000), &question{})
 	m.ask("", &question{})
-	if m.take("") != nil || m.take(strings.Repeat("long", 1000)) != nil {
+	if m.take("", nil) != nil || m.take(strings.Repeat("long", 1000), nil) != nil {
 		t.Error("a question without a conversation, or with a long one, is kept")
 	}
 }

@@ -55,7 +55,9 @@ func (a *Assistant) read(ctx context.Context, p *place, said, here string) (*rea
 			}
 			if x.taken() {
 				if x.ask = way.ask; way.become != nil && !x.outcome.Refused {
-					way.become(&x.outcome)
+					if way.become(&x.outcome); x.outcome.Lacks {
+						x.said = said // what is lacking is put behind what was said
+					}
 				}
 				return x, nil
 			}

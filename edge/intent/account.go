@@ -229,7 +229,7 @@ func (c *call) checkTexts() *Outcome {
 	}) {
 		return refusal("Play what?", "the query %q says nothing", s)
 	}
-	if s, ok := c.slots["conversation_command"].(string); ok && newUtterance(s).says(set(timerWords+" wake alert remind notify warn ping")) {
+	if s, ok := c.slots["conversation_command"].(string); ok && (newUtterance(s).says(set("timer timers countdown wake alert remind notify warn ping")) || newUtterance(s).rest(set(timerWords)) == "") {
 		delete(c.slots, "conversation_command")
 	}
 	return nil

@@ -346,8 +346,29 @@ func (c *call) resolveDomain(p *parameters) *Outcome {
 		return nil
 	}
 	domain, _ := c.slots["domain"].(string)
-	if c.onOff() && c.tool == nil && (domain == "switch" && !c.said.says(set("switches outlet outlets plug plugs")) && slices.Index(c.said.words, "switch") == 0 ||
-		c.said.says(set("everything")) && !c.said.says(domainWords[domain])) { // "switch" was the verb, and "everything" is not all fans
+	if c.onOff() && c.tool == nil && c.said.says(set("everything")) { // which is of the kind that the verb is for, whatever the model made of it
+		class, _ := c.slots["device_class"].(string)
+		if !c.said.left(domainWords[domain]) || class != "" && !c.said.left(classWords[class]) {
+			domain, c.class = "", ""
+			for _, k := range []string{"domain", "device_class"} {
+				delete(c.slots, k)
+			}
+			if c.slots["name"] == "all" {
+				delete(c.slots, "name")
+			}
+		}
+		switch {
+		case domain != "":
+		case c.said.says(set("lock unlock")):
+			domain = "lock"
+		case c.said.says(set("open close shut")):
+			domain = "cover"
+		}
+		if domain != "" {
+			c.slots["domain"] = domain
+		}
+	}
+	if c.onOff() && c.tool == nil && domain == "switch" && !c.said.says(set("switches outlet outlets plug plugs")) && slices.Index(c.said.words, "switch") == 0 { // which was the verb
 		domain = ""
 		delete(c.slots, "domain")
 		delete(c.slots, "device_class")
@@ -358,7 +379,7 @@ func (c *call) resolveDomain(p *parameters) *Outcome {
 	if domain == "" && c.onOff() {
 		var said []string
 		for _, d := range []string{"light", "fan", "cover", "valve", "switch", "scene", "script", "media_player"} {
-			if c.said.says(domainWords[d]) {
+			if c.said.left(domainWords[d]) || c.said.says(domainWords[d]) && !(c.tool == nil && c.said.says(set("everything"))) { // not of everything in the garage
 				said = append(said, d)
 			}
 		}

@@ -76,6 +76,9 @@ var singulars = map[string][]string{
 	"cover": strings.Fields("blind curtain shade shutter awning gate window door damper"), "vacuum": {"vacuum"}, "valve": {"valve"},
 }
 
+// doorClasses are the classes that one and the same door may have. The other kinds of covers are taken for each other, but not for a door.
+var doorClasses = set("door garage gate garage_door")
+
 // several asks which device is meant where one was spoken of, or one temperature, and there are more. It is also where the home has none.
 func (c *call) several() *Outcome {
 	if name := c.slots["name"]; c.target != nil || c.reads() || c.timer() || name != nil && name != "all" {
@@ -94,7 +97,7 @@ func (c *call) several() *Outcome {
 	class, _ := c.slots["device_class"].(string)
 	if len(all) == 0 && class != "" {
 		delete(c.slots, "device_class") // a garage's door may be of the class "garage"
-		if some := c.entities(); len(some) == 1 && c.slots["area"] != nil {
+		if some := c.entities(); len(some) == 1 && c.slots["area"] != nil && (some[0].Class == "" || doorClasses[class] == doorClasses[some[0].Class]) {
 			c.setTarget(some[0], some[0].Names[0])
 			delete(c.slots, "domain")
 			return nil
@@ -129,7 +132,10 @@ func (c *call) place() *Outcome {
 		return nil
 	}
 	if c.here != "" {
-		if c.home.hasDomain(domain, c.here) {
+		class, _ := c.slots["device_class"].(string)
+		if slices.ContainsFunc(c.home.Entities, func(e Entity) bool { // the gate is not the curtain of the room where it was said
+			return e.Domain == domain && (class == "" || e.Class == class) && spelled(e.Areas, c.here) != ""
+		}) {
 			c.slots["area"] = c.here
 		}
 		return nil

@@ -144,6 +144,16 @@ func (u *utterance) says(s map[string]bool) bool {
 	return slices.ContainsFunc(u.words, func(w string) bool { return s[w] })
 }
 
+// left tells whether any of the words of a set was said that nothing accounts for.
+func (u *utterance) left(s map[string]bool) bool {
+	for i, w := range u.words {
+		if s[w] && !u.used[i] {
+			return true
+		}
+	}
+	return false
+}
+
 func isNumber(w string) bool { return w[0] >= '0' && w[0] <= '9' }
 
 // within tells whether the words stand in the utterance only as a part of the whole.

@@ -37,7 +37,7 @@ func Example() {
 	}
 	must(0, err)
 	// Output:
-	// {"intent":"HassTurnOn","area":"kitchen"}
+	// {"intent":"HassTurnOn","area":"kitchen","domain":"light"}
 	// Turned on the lights
 }
 

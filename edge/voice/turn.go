@@ -183,7 +183,7 @@ func (l *loop) answer(ctx context.Context, j *job, t *Turn) (ask bool) {
 	}
 	answers := make(chan *home.Answer, 1)
 	if !l.stage(ctx, t, "understand", l.Limits.Understand, &t.Stages.Understand, func(ctx context.Context) error {
-		a, err := l.Assistant.Handle(ctx, home.Request{Text: said, Language: l.Language, Conversation: j.talk, Device: l.Area})
+		a, err := l.Assistant.Handle(ctx, home.Request{Text: said, Language: l.Language, Conversation: j.talk, Device: l.Area, Confirmed: j.own.Do != ""})
 		if err == nil && a == nil {
 			err = errors.New("there is no answer")
 		}
@@ -199,7 +199,7 @@ func (l *loop) answer(ctx context.Context, j *job, t *Turn) (ask bool) {
 		return a.Kind == home.Ask
 	}
 	for _, x := range a.Actions {
-		t.Actions = append(t.Actions, Action(x))
+		t.Actions = append(t.Actions, Action{x.ID, x.Intent, x.Slots, x.Entities})
 	}
 	replies := make(chan string, 1)
 	ok := l.stage(ctx, t, "act", l.Limits.Act, &t.Stages.Act, func(ctx context.Context) error {

@@ -106,7 +106,7 @@ func (r *Remote) Handle(ctx context.Context, req home.Request) (*home.Answer, er
 			for _, e := range i.Entities {
 				slots[e.Name] = e.Value
 			}
-			a.Actions = append(a.Actions, home.Action{ID: r.ids(), Intent: i.Name, Slots: slots})
+			a.Actions = append(a.Actions, home.Action{ID: r.ids(), Intent: i.Name, Slots: slots, Area: req.Device})
 		}
 	case isQuestion(reply.Text):
 		a.Kind = home.Ask

@@ -60,7 +60,7 @@ func TestOpenAIChat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"intent":"HassTurnOn","area":"kitchen"}` + "\nTurned on the lights"
+	const want = `{"intent":"HassTurnOn","area":"kitchen","domain":"light"}` + "\nTurned on the lights"
 	choice := r.Choices[0]
 	if choice.Message.Content != want || choice.FinishReason != "stop" || choice.Message.Refusal != "" {
 		t.Errorf("%q, %s", choice.Message.Content, choice.FinishReason)

@@ -20,7 +20,9 @@ http://www.apache.org/licenses/LICENSE-2.0.
 
 The default model, default.bimamba, is under the same licence. It was trained
 with data of others: home-assistant/intents (CC BY 4.0), sonos/nlu-benchmark
-(CC0 1.0; arXiv 1805.10190) and clinc/oos-eval (CC BY 3.0).
+(CC0 1.0; arXiv 1805.10190), clinc/oos-eval (CC BY 3.0), HWU64 (CC BY 4.0;
+arXiv 1903.05566), acon96/home-llm (MIT) and WordNet 3.0 (Princeton University,
+WordNet licence).
 
 The programs have parts of the following in them, under these licences.
 `

@@ -80,7 +80,7 @@ func Default(t testing.TB) *memmap.File {
 	return blob
 }
 
-// Golden is testdata/assistant/golden.json: the assistant's checkpoint in float32, by PyTorch.
+// Golden is what a checkpoint of the assistant does in float32, by PyTorch (train/golden.py).
 type Golden struct {
 	Cases []struct {
 		Task, Prompt, Text string
@@ -95,10 +95,16 @@ type Golden struct {
 	Perplexity float64
 }
 
-// AssistantGolden reads the assistant's golden outputs.
+// AssistantGolden reads the default model's golden outputs.
 func AssistantGolden(t testing.TB) *Golden {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(Root(), "testdata", "assistant", "golden.json"))
+	return ReadGolden(t, filepath.Join(Root(), "testdata", "assistant", "golden.json"))
+}
+
+// ReadGolden reads golden outputs of 20 prompts and 200 sequences.
+func ReadGolden(t testing.TB, path string) *Golden {
+	t.Helper()
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ question='{"model":"default:home","messages":[{"role":"user","content":"turn on 
 # ask has to get the right answer.
 ask() {
 	curl -sS -m 60 -H 'Content-Type: application/json' -d "$question" "$url/v1/chat/completions" >/tmp/answer &&
-		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\"}")' /tmp/answer || {
+		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\",\"domain\":\"light\"}")' /tmp/answer || {
 		cat /tmp/answer
 		false
 	}

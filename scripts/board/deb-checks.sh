@@ -8,7 +8,7 @@ install() { dpkg --force-depends --force-confold -i "$@"; }
 show() { systemctl show -P "$1" $service; }
 answers() {
 	curl -sS -m 60 -d '{"model":"default:home","messages":[{"role":"user","content":"turn on the kitchen lights"}]}' $url/v1/chat/completions |
-		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\"}")'
+		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\",\"domain\":\"light\"}")'
 }
 find / -xdev \( -path /var/log -o -path /var/lib/dpkg -o -path /tmp -o -path /root \) -prune -o -print | sort >/tmp/before
 check "arm64 installs" install arm64.deb

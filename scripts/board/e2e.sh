@@ -30,6 +30,7 @@ base=$("$here/build.sh")
 . "$here/checks.sh"
 . "$here/readme.sh"
 export GOPROXY=off
+unset MAKEFLAGS MAKELEVEL MFLAGS # of the make that runs this
 files=$(mktemp -d)
 name=e2e-$$
 dhcp='' run='' all=0

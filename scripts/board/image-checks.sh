@@ -6,7 +6,7 @@ show() { systemctl show -P "$1" $service; }
 running() { is "$(show ActiveState)" active; }
 answers() {
 	curl -sS -m 60 -d '{"model":"default:home","messages":[{"role":"user","content":"turn on the kitchen lights"}]}' $url/v1/chat/completions |
-		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\"}")'
+		jq -e '.choices[0].message.content | startswith("{\"intent\":\"HassTurnOn\",\"area\":\"kitchen\",\"domain\":\"light\"}")'
 }
 installed() { [ -s /etc/bimamba/image-id ]; }
 check "it is installed" eventually 300 installed
@@ -24,7 +24,7 @@ check "the boot partition has what it had" eval '[ ! -e $boot/bimamba ] && [ ! -
 case $1 in
 firstrun.sh) check "cmdline.txt is as it was" is "$(cat $boot/cmdline.txt)" "root=PARTUUID=b0a4d001-02 rootfstype=ext4 rootwait rw" ;;
 cloud-init)
-	check "cloud-init is done" eval 'cloud-init status --wait | grep -q "status: done"'
+	check "cloud-init is done" eval 'cloud-init status --wait --long | tee /dev/stderr | grep "status: done" >/dev/null'
 	check "no key of the Wi-Fi is left" eval '! grep -q password $boot/network-config'
 	;;
 esac

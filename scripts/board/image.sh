@@ -10,7 +10,7 @@ format=${1:-firstrun.sh}
 case $format in
 firstrun.sh) ;;
 cloud-init) # another image, beside that of the other scripts
-	export BIMAMBA_BOARD_PACKAGES=cloud-init BIMAMBA_BOARD_CACHE=$cache/cloud-init
+	export BIMAMBA_BOARD_PACKAGES='cloud-init e2fsprogs' BIMAMBA_BOARD_CACHE=$cache/cloud-init
 	cache=$BIMAMBA_BOARD_CACHE
 	;;
 *) usage ;;

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bimamba/edge/home"
+	"bimamba/edge/intent"
 )
 
 // answer is the events that an answer is sent as; the last one ends it.
@@ -62,13 +63,27 @@ func intents(a *home.Answer, ctx session) ([]*Event, error) {
 	}
 	text := plain(a.Text)
 	for _, action := range a.Actions {
-		errs = append(errs, add(TypeIntent, Intent{action.Intent, entities(action.Slots), text, ctx}))
-		text = "" // Home Assistant says all texts
+		say := text
+		if intent.Reads(action.Intent) {
+			say = told[action.Intent] // "Done." is no answer
+		} else {
+			text = "" // Home Assistant says all texts
+		}
+		errs = append(errs, add(TypeIntent, Intent{action.Intent, entities(action.Slots), say, ctx}))
 	}
 	if len(a.Actions) > 1 {
 		errs = append(errs, add(typeIntentsStop, of))
 	}
 	return list, errors.Join(errs...)
+}
+
+// told are templates by which Home Assistant answers questions, in which state is that of the entity asked for.
+var told = map[string]string{
+	"HassGetState":              "It is {{ state.state_with_unit }}.",
+	"HassClimateGetTemperature": "It is {{ state.attributes.current_temperature }} degrees.",
+	"HassGetWeather":            "It is {{ state.state }}.",
+	"HassGetCurrentTime":        "It is {{ now().strftime('%-I:%M %p') }}.",
+	"HassGetCurrentDate":        "Today is {{ now().strftime('%A, %B %-d, %Y') }}.",
 }
 
 // plain is a text without what makes it a template to Home Assistant, which renders the text of an intent: what somebody said can be in it, and would be run.

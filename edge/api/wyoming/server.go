@@ -229,6 +229,10 @@ func (s *Server) handle(ctx context.Context, r home.Request, only bool) (a *home
 		if out.err != nil || out.a.Kind != home.Act || len(out.a.Actions) == 0 || s.opt.Performer == nil || only {
 			return
 		}
+		if ctx.Err() != nil { // the client has been told that nothing came of it, or has gone
+			out = result{err: context.Cause(ctx)}
+			return
+		}
 		if out.text, out.err = s.opt.Performer.Perform(ctx, out.a.Actions); out.err != nil {
 			out.err = &performError{out.err}
 		}

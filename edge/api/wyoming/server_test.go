@@ -43,6 +43,11 @@ func (f *fake) Handle(ctx context.Context, r home.Request) (*home.Answer, error)
 		return &home.Answer{Kind: home.Act, Actions: []home.Action{on("lamp")}, Text: "Turning on {{ states }} {%x%} {#x#}."}, nil
 	case "two":
 		return &home.Answer{Kind: home.Act, Actions: []home.Action{on("lamp"), {Intent: "HassLightSet", Slots: map[string]any{"brightness": 40, "name": "b"}}}, Text: "Both."}, nil
+	case "question":
+		return &home.Answer{Kind: home.Act, Actions: []home.Action{{Intent: "HassGetState"}, {Intent: "HassTimerStatus"}}, Text: "Done."}, nil
+	case "late":
+		<-ctx.Done()
+		return &home.Answer{Kind: home.Act, Actions: []home.Action{on("late")}}, nil
 	case "none":
 		return &home.Answer{Kind: home.Act, Text: "Nothing to do."}, nil
 	case "slots":
@@ -205,6 +210,8 @@ func TestTranscripts(t *testing.T) {
 				line("intent", `{"name":"HassLightSet","entities":[{"name":"brightness","value":40},{"name":"name","value":"b"}],`+ctx+`}`) + line("intents-stop", `{`+ctx+`}`),
 			line("handled", `{"text":"Both are done.",`+ctx+`}`),
 		},
+		{"questions", said("question"), line("intents-start", `{`+ctx+`}`) + line("intent", `{"name":"HassGetState","text":"It is {{ state.state_with_unit }}.",`+ctx+`}`) +
+			line("intent", `{"name":"HassTimerStatus",`+ctx+`}`) + line("intents-stop", `{`+ctx+`}`), line("handled", `{"text":"Both are done.",`+ctx+`}`)},
 		{"no action", said("none"), line("handled", `{"text":"Nothing to do.",`+ctx+`}`), ""},
 		{"a question", said("ask"), line("handled", `{"text":"Which one?",`+ctx+`}`), ""},
 		{"an answer", said("say"), line("handled", `{"text":"It is 5.",`+ctx+`}`), ""},
@@ -666,5 +673,16 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d connections hold %d bytes", conns, took)
 	} else {
 		t.Logf("%d connections hold %d bytes each", conns, took/conns)
+	}
+}
+
+// TestLateHandler has a handler understand when its time is over: nothing is done then.
+func TestLateHandler(t *testing.T) {
+	f := newFake()
+	s := NewServer(Options{Handler: f, Performer: f, Info: func() *Info { return &Info{} }})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errTimeout)
+	if _, _, _, err := s.handle(ctx, home.Request{Text: "late"}, false); !errors.Is(err, errTimeout) || len(f.done) > 0 {
+		t.Errorf("%v, %v done", err, f.done)
 	}
 }
