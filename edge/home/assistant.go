@@ -3,6 +3,7 @@ package home
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,7 +146,7 @@ func (p *place) area(s string) string {
 	}
 	for _, a := range p.home.Areas {
 		for _, n := range append([]string{a.Name}, a.Aliases...) {
-			if equalFold(n, s) {
+			if strings.EqualFold(n, s) {
 				return a.Name
 			}
 		}

@@ -11,8 +11,6 @@ import (
 	"bimamba/edge/sample"
 )
 
-func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
-
 // maxTokens is how long what the model writes may be. Its longest lines have some 60.
 const maxTokens = 160
 
@@ -45,8 +43,6 @@ func (a *Assistant) read(ctx context.Context, p *place, said, here string) (*rea
 				return x, err
 			}
 			said = text
-		} else if len(paraphrasesOf(text)) == 0 {
-			continue
 		}
 		for _, way := range paraphrasesOf(text) {
 			x, err := a.readAs(ctx, p, clean(way.text), here)
