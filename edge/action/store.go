@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bimamba/edge/internal/durable"
 )
@@ -25,17 +22,7 @@ type clock struct {
 }
 
 func systemClock() *clock {
-	c := &clock{wall: time.Now, boot: func() time.Duration {
-		var ts unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil { // it is in every kernel since 2.6.39
-			panic(err)
-		}
-		return time.Duration(ts.Nano())
-	}}
-	if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		c.id = strings.TrimSpace(string(b))
-	}
-	return c
+	return &clock{wall: time.Now, boot: durable.SinceBoot, id: durable.BootID()}
 }
 
 const (

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bimamba/edge/home"
 	"bimamba/edge/internal/durable"
@@ -54,17 +51,7 @@ type clock struct {
 }
 
 func systemClock() *clock {
-	c := &clock{wall: time.Now, boot: func() time.Duration {
-		var ts unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil { // it is in every kernel since 2.6.39
-			panic(err)
-		}
-		return time.Duration(ts.Nano())
-	}}
-	if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		c.id = strings.TrimSpace(string(b))
-	}
-	return c
+	return &clock{wall: time.Now, boot: durable.SinceBoot, id: durable.BootID()}
 }
 
 // Builtin has the timers and the lists. Its methods may be called from several goroutines.
