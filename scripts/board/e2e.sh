@@ -43,13 +43,14 @@ finish() {
 }
 trap finish EXIT
 
-# The network of a home: a router that gives the board its address, and the board's name, which on a laptop comes from multicast DNS.
+# The network of a home: a router that gives the board its address, and the board's name, which on a laptop comes from multicast DNS. raspi3b's usb-net has the
+# hardware address that follows QEMU's.
 address=192.168.77.2
 ip link set lo up
 ip tuntap add tap0 mode tap
 ip address add ${address%.*}.1/24 dev tap0
 ip link set tap0 up
-dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=tap0 --bind-interfaces --dhcp-range=$address,$address --dhcp-host=52:54:00:12:34:56,$address \
+dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=tap0 --bind-interfaces --dhcp-range=$address,$address --dhcp-host=52:54:00:12:34:56,52:54:00:12:34:57,$address \
 	--dhcp-ignore-clid --dhcp-leasefile="$files/leases" --user=root --log-facility="$files/dnsmasq.log" &
 dhcp=$!
 printf '127.0.0.1 localhost %s\n%s kitchen.local\n' "$(hostname)" $address >"$files/hosts"
