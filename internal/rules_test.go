@@ -57,6 +57,7 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/edge/voice/audio", nil},
 			{"bimamba/edge/voice/gpio", nil},
 			{"bimamba/internal/atomicfile", nil},
+			{"bimamba/internal/boottime", nil},
 			{"bimamba/systemd/notify", nil},
 			{"bimamba/systemd/unit", nil},
 			{"bimamba/systemd/deb", []string{"bimamba/internal/atomicfile"}},
@@ -73,8 +74,8 @@ func TestImportRules(t *testing.T) {
 			{"bimamba/boards/flash", []string{"bimamba/boards/internal/bmap", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/internal/atomicfile"}},
 			{"bimamba/internal/ssh", nil},
 			{"bimamba/internal/static", nil},
-			{"bimamba/boards/slot", []string{ // all but the first for package health
-				"bimamba/systemd/unit", "bimamba/boards/internal/regular", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/daemon/config", "bimamba/edge/internal/edit", "bimamba/edge/model", "bimamba/internal/atomicfile", "bimamba/memmap", "bimamba/neon",
+			{"bimamba/boards/slot", []string{ // all but the first two for package health
+				"bimamba/internal/boottime", "bimamba/systemd/unit", "bimamba/boards/internal/regular", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/daemon/config", "bimamba/edge/internal/edit", "bimamba/edge/model", "bimamba/internal/atomicfile", "bimamba/memmap", "bimamba/neon",
 			}},
 			{"bimamba/boards/measure", []string{
 				"bimamba/boards/detect", "bimamba/boards/internal/regular", "bimamba/boards/plan", "bimamba/boards/sensor", "bimamba/boards/tuning", "bimamba/edge/engine", "bimamba/edge/grammar", "bimamba/edge/model", "bimamba/edge/sample",
@@ -94,7 +95,7 @@ func TestImportRules(t *testing.T) {
 		}
 		// The daemon, and all that it may come to be made of, never links a converter, host-only code, the built-in model or a command line's libraries.
 		for _, pkg := range deps(t, goarch, "bimamba/cmd/bimambad", "bimamba/edge/...", "bimamba/memmap/...", "bimamba/neon/...") {
-			if under(pkg, "bimamba/internal/atomicfile") {
+			if under(pkg, "bimamba/internal/atomicfile", "bimamba/internal/boottime") {
 				continue
 			}
 			if under(pkg, "bimamba/convert", "bimamba/models", "bimamba/internal", "bimamba/boards/measure", "bimamba/boards/internal/bmap", "bimamba/boards/internal/disk", "bimamba/boards/internal/packed", "bimamba/boards/image", "bimamba/boards/flash", "bimamba/boards/deploy", "bimamba/boards/slot", "bimamba/systemd/deb",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -295,7 +296,11 @@ func (b *Board) try(ctx context.Context, how *How, r *Result) error {
 // health asks the version's own program, which this tries, too.
 func (b *Board) health(ctx context.Context, how *How, r *Result) error {
 	how.tell("asking the daemon")
-	out, err := b.root(ctx, nil, fmt.Sprintf("%s/versions/%s/%s", slot.Dir, r.ID, slot.CLI), "slot", "health", r.ID, "--wait", (how.Trial * 9 / 10).String())
+	asks := fmt.Sprintf("%s/versions/%s/%s", slot.Dir, r.ID, slot.CLI)
+	if r.ID == slot.Package { // its program may be of a time before this question
+		asks = b.program
+	}
+	out, err := b.root(ctx, nil, asks, "slot", "health", r.ID, "--wait", (how.Trial * 9 / 10).String())
 	if err != nil {
 		return err
 	}
@@ -340,8 +345,8 @@ func (b *Board) lastWords(ctx context.Context) string {
 	return "; the last lines of the daemon's log:\n  " + strings.ReplaceAll(text, "\n", "\n  ")
 }
 
-// Rollback takes the board to the version before the current one, or ends a trial.
-func Rollback(ctx context.Context, host *ssh.Host, how How) (*Result, error) {
+// Rollback ends a trial, or takes the board to the version to, which may be [slot.Package]; "" is the one before the current one.
+func Rollback(ctx context.Context, host *ssh.Host, to string, how How) (*Result, error) {
 	if how.Trial == 0 {
 		how.Trial = DefaultTrial
 	}
@@ -358,14 +363,22 @@ func Rollback(ctx context.Context, host *ssh.Host, how How) (*Result, error) {
 		return r, err
 	}
 	r.Before = st.Current
-	switch {
-	case st.Trial != nil:
-		_, err := b.slot(ctx, "rollback", st.Trial.ID)
-		r.ID, r.Changed = st.Trial.Previous, err == nil
+	if t := st.Trial; t != nil {
+		if back := cmp.Or(t.Previous, slot.Package); to != "" && to != back {
+			return r, fmt.Errorf("%s: version %s is on trial there, by %s, and a rollback leads to %s: wait for its end (%.0f s), or roll back without a version first", host, t.ID, t.Who, back, st.Left)
+		}
+		_, err := b.slot(ctx, "rollback", t.ID)
+		r.ID, r.Changed = t.Previous, err == nil
 		return r, err
-	case st.Previous == "":
-		return r, fmt.Errorf("%s: there is no version to go back to", host)
 	}
-	r.ID = st.Previous
+	r.ID = cmp.Or(to, st.Previous)
+	switch {
+	case r.ID == "":
+		return r, fmt.Errorf("%s: there is no version to go back to", host)
+	case r.ID == cmp.Or(st.Current, slot.Package):
+		return r, fmt.Errorf("%s: %s is current already", host, r.ID)
+	case !slices.ContainsFunc(st.Versions, func(v slot.VersionStatus) bool { return v.ID == r.ID && v.Whole }):
+		return r, fmt.Errorf("%s: there is no version %s, or it is not whole; `bimamba deploy status` lists what is there", host, r.ID)
+	}
 	return r, b.try(ctx, &how, r)
 }

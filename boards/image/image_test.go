@@ -18,6 +18,7 @@ import (
 
 	"bimamba/boards/image/internal/fat"
 	"bimamba/boards/internal/bmap"
+	"bimamba/boards/internal/packed/packedtest"
 )
 
 // The card in small that testdata/base.sh makes, in bytes.
@@ -337,12 +338,16 @@ func TestRefused(t *testing.T) {
 			o := options(t)
 			c.change(t, &o)
 			before, _ := os.ReadFile(o.Out)
+			base, _ := os.ReadFile(o.Base)
 			_, err := Build(context.Background(), o)
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("Build gave %v", err)
 			}
 			if after, _ := os.ReadFile(o.Out); !bytes.Equal(before, after) {
 				t.Error("the output was touched")
+			}
+			if after, _ := os.ReadFile(o.Base); !bytes.Equal(base, after) {
+				t.Error("the base image was touched")
 			}
 			entries, err := os.ReadDir(filepath.Dir(o.Out))
 			if err != nil {
@@ -398,7 +403,7 @@ func TestPacked(t *testing.T) {
 	}
 	for _, kind := range []string{"gzip", "xz"} {
 		o := options(t)
-		if err := os.WriteFile(o.Base, pack(t, kind, raw), 0o644); err != nil {
+		if err := os.WriteFile(o.Base, packedtest.Pack(t, kind, raw), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Build(context.Background(), o); err != nil {

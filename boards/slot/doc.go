@@ -24,6 +24,8 @@
 // [Store.Expire] when the deployer has gone, and with [Store.BootCheck] after a power cut. Time is the kernel's since boot, with the boot's id: a board without
 // a clock is no trouble.
 //
+// [Package] is tried like a version, at any time: what a package installed serves then.
+//
 // Every change is made of steps that are atomic and on disk before the next one; after each of them BootCheck leads to a version that was confirmed, or to the
 // packaged daemon.
 //

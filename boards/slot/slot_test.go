@@ -86,6 +86,13 @@ func (c content) manifest(t testing.TB, label string) *Manifest {
 	return m
 }
 
+// installPackage is a package's daemon.
+func installPackage(t testing.TB, s *Store) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Join(s.root, "usr/bin"), 0o755))
+	must(t, os.WriteFile(s.packagedPath(Daemon), pattern(99, 100), 0o755))
+}
+
 // small is a version that takes no time to write.
 func small(seed uint64) content { return content{CLI: pattern(seed, 30), Model: pattern(seed, 20)} }
 
@@ -221,6 +228,76 @@ func TestFirst(t *testing.T) {
 	}
 }
 
+// TestPackage goes from what was deployed to what a package installed, and back.
+func TestPackage(t *testing.T) {
+	s, service, clock := newStore(t, t.TempDir())
+	installed := func() *VersionStatus {
+		st, err := s.Status("test")
+		must(t, err)
+		if i := slices.IndexFunc(st.Versions, func(v VersionStatus) bool { return v.ID == Package }); i >= 0 {
+			return &st.Versions[i]
+		}
+		return nil
+	}
+	a := settled(t, s, version(1), "a")
+	if installed() != nil {
+		t.Error("a package is there that nobody installed")
+	}
+	if err := s.Activate(Package, time.Minute, "test"); err == nil || !strings.Contains(err.Error(), "no package installed a daemon here") || service.serves != a {
+		t.Errorf("without a package: %v, and %s serves", err, service.serves)
+	}
+	installPackage(t, s)
+	if v := installed(); v == nil || !v.Whole || v.Size != 100 {
+		t.Errorf("%+v", v)
+	}
+	previous := func(want string) {
+		t.Helper()
+		if got, err := s.Previous(); err != nil || got != want {
+			t.Errorf("a rollback would lead to %q, %v, and %q is right", got, err, want)
+		}
+	}
+	previous(Package) // there was nothing before a
+	b := settled(t, s, version(2), "b")
+	previous(a)
+	for name, end := range map[string]func() error{
+		"rollback": func() error { return s.Rollback(Package, "test") },
+		"watchdog": func() error { return s.Failed("watchdog") },
+		"expired":  func() error { clock.up += time.Hour; return s.Expire() },
+		"a start":  func() error { clock.boot, clock.up = clock.boot+"+", 0; return s.BootCheck() },
+	} {
+		must(t, s.Activate(Package, time.Minute, "test"))
+		if tr := trial(t, s); s.current() != "" || service.serves != "" || tr.ID != Package || tr.Previous != b {
+			t.Errorf("%s: %q is current, %q serves, %+v", name, s.current(), service.serves, tr)
+		}
+		must(t, end())
+		if s.current() != b || trial(t, s) != nil || !strings.Contains(s.Why(Package), "rolled back to "+b) {
+			t.Errorf("%s: %q is current, %+v; %s", name, s.current(), trial(t, s), s.Last())
+		}
+	}
+	must(t, s.Activate(Package, time.Minute, "test"))
+	must(t, s.Confirm(Package))
+	if _, id, err := s.Current(); err != nil || id != Package || s.Path(Daemon) != s.packagedPath(Daemon) {
+		t.Errorf("%s is current, %v, its daemon is %s", id, err, s.Path(Daemon))
+	}
+	if got, err := os.ReadFile(s.disk.path(program)); err != nil || !bytes.Equal(got, version(2)[CLI]) {
+		t.Errorf("the program that rolls back is not that of b: %v", err)
+	}
+	must(t, s.Failed("watchdog"))
+	must(t, s.BootCheck())
+	if err := s.Activate(Package, time.Minute, "test"); err == nil || !strings.Contains(err.Error(), "package is current already") {
+		t.Errorf("a second time: %v", err)
+	}
+	previous(b)
+	if removed, err := s.Prune(1); err != nil || !slices.Equal(removed, []string{a}) {
+		t.Errorf("%v are removed, %v", removed, err)
+	}
+	must(t, s.Activate(b, time.Minute, "test"))
+	must(t, s.Confirm(b))
+	previous(Package)
+	must(t, os.Remove(s.packagedPath(Daemon)))
+	previous("")
+}
+
 var errCut = errors.New("power cut")
 
 // TestPowerCut ends every change after each of its steps, and boots. A version that is whole has to be current: the new one only if it was confirmed.
@@ -229,11 +306,14 @@ func TestPowerCut(t *testing.T) {
 		*Store
 		service *fakeService
 		clock   *clock
-		a, b, c string // a is confirmed, as was c before it; b is there
+		a, b, c string // a is confirmed, as was c before it; b is there, and a package
 	}
+	onTrial := func(x *board) error { return x.Activate(x.b, time.Minute, "test") }
+	packageOnTrial := func(x *board) error { return x.Activate(Package, time.Minute, "test") }
 	prepare := func(t *testing.T, first bool) *board {
 		x := &board{}
 		x.Store, x.service, x.clock = newStore(t, t.TempDir())
+		installPackage(t, x.Store)
 		if !first {
 			x.c = settled(t, x.Store, small(3), "c")
 			x.a = settled(t, x.Store, small(1), "a")
@@ -241,6 +321,7 @@ func TestPowerCut(t *testing.T) {
 		x.b = place(t, x.Store, small(2), "b")
 		return x
 	}
+	settledPackage := func(x *board) error { return errors.Join(packageOnTrial(x), x.Confirm(Package)) }
 	for _, tt := range []struct {
 		name  string
 		first bool
@@ -250,11 +331,17 @@ func TestPowerCut(t *testing.T) {
 		{"activate", false, nil, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }},
 		{"activate the first", true, nil, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }},
 		{"activate the one before", false, nil, func(x *board) error { return x.Activate(x.c, time.Minute, "test") }},
-		{"confirm", false, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }, func(x *board) error { return x.Confirm(x.b) }},
-		{"confirm the first", true, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }, func(x *board) error { return x.Confirm(x.b) }},
-		{"roll back", false, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }, func(x *board) error { return x.Rollback("", "test") }},
-		{"roll back the first", true, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }, func(x *board) error { return x.Rollback("", "test") }},
-		{"fail", false, func(x *board) error { return x.Activate(x.b, time.Minute, "test") }, func(x *board) error { return x.Failed("signal") }},
+		{"confirm", false, onTrial, func(x *board) error { return x.Confirm(x.b) }},
+		{"confirm the first", true, onTrial, func(x *board) error { return x.Confirm(x.b) }},
+		{"roll back", false, onTrial, func(x *board) error { return x.Rollback("", "test") }},
+		{"roll back the first", true, onTrial, func(x *board) error { return x.Rollback("", "test") }},
+		{"fail", false, onTrial, func(x *board) error { return x.Failed("signal") }},
+		{"activate the package", false, nil, packageOnTrial},
+		{"confirm the package", false, packageOnTrial, func(x *board) error { return x.Confirm(Package) }},
+		{"roll the package back", false, packageOnTrial, func(x *board) error { return x.Rollback("", "test") }},
+		{"the package fails", false, packageOnTrial, func(x *board) error { return x.Failed("watchdog") }},
+		{"activate behind the package", false, settledPackage, onTrial},
+		{"confirm behind the package", false, func(x *board) error { return errors.Join(settledPackage(x), onTrial(x)) }, func(x *board) error { return x.Confirm(x.b) }},
 		{"prune", false, nil, func(x *board) error { _, err := x.Prune(1); return err }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -285,10 +372,8 @@ func TestPowerCut(t *testing.T) {
 				switch {
 				case st.Trial != nil:
 					t.Errorf("cut before step %d, %s: a trial goes on", cut, where)
-				case now == "" && !tt.first:
-					t.Errorf("cut before step %d, %s: nothing is current", cut, where)
-				case now != "" && !slices.Contains(st.Confirmed, now):
-					t.Errorf("cut before step %d, %s: %s is current and was never confirmed", cut, where, now)
+				case !(now == "" && tt.first) && !slices.Contains(st.Confirmed, named(now)):
+					t.Errorf("cut before step %d, %s: %s is current and was never confirmed", cut, where, named(now))
 				case now != "":
 					if _, err := x.manifest(now); err != nil {
 						t.Errorf("cut before step %d, %s: %v", cut, where, err)
@@ -311,7 +396,7 @@ func TestPowerCut(t *testing.T) {
 					t.Logf("%d steps", n)
 					return
 				}
-				if err == nil && tt.name == "confirm" && now != x.b {
+				if err == nil && (tt.name == "confirm" && now != x.b || tt.name == "confirm the package" && now != "") {
 					t.Errorf("cut before step %d, %s: it was confirmed, and rolled back", cut, where)
 				}
 			}
@@ -490,7 +575,7 @@ func TestStatus(t *testing.T) {
 	defer unlock()
 	st, err = s.Status("test")
 	must(t, err)
-	if st.Current != b || st.Previous != a || st.Trial.Who != "me@here" || st.Left != 40 || st.Busy != "you@there" || st.Base.ID() != b || len(st.Versions) != 2 {
+	if st.Current != b || st.Previous != a || st.Trial.Who != "me@here" || st.Left != 40 || st.Busy != "you@there" || st.Base.ID() != b || len(st.Versions) != 3 {
 		t.Errorf("%+v", st)
 	}
 }

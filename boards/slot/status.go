@@ -12,8 +12,8 @@ import (
 type Status struct {
 	Protocol  int             `json:"protocol"`  // that Receive speaks
 	Program   string          `json:"program"`   // version of the program that answers
-	Current   string          `json:"current"`   // "": what a package installed, or nothing
-	Previous  string          `json:"previous"`  // what a rollback leads to; "": nothing that was deployed
+	Current   string          `json:"current"`   // "": [Package], or nothing
+	Previous  string          `json:"previous"`  // what a rollback leads to; "": nothing
 	Confirmed []string        `json:"confirmed"` // the latest last
 	Trial     *Trial          `json:"trial"`     // null: none
 	Left      float64         `json:"left_s"`    // until the trial ends by itself
@@ -26,7 +26,7 @@ type Status struct {
 
 // VersionStatus is a version on the board.
 type VersionStatus struct {
-	ID    string `json:"id"`
+	ID    string `json:"id"` // or [Package]
 	Label string `json:"label"`
 	Whole bool   `json:"whole"` // false: on its way
 	Size  int64  `json:"bytes"` // of its files, which it may share with others
@@ -89,6 +89,15 @@ func (s *Store) Status(program string) (*Status, error) {
 		}
 		out.Versions = append(out.Versions, v)
 	}
+	if s.whole(Package) == nil {
+		v := VersionStatus{ID: Package, Label: "what a package or an image installed", Whole: true}
+		for name := range packagedFiles {
+			if st, err := os.Stat(s.packagedPath(name)); err == nil {
+				v.Size += st.Size()
+			}
+		}
+		out.Versions = append(out.Versions, v)
+	}
 	if out.Current == "" {
 		if files := s.packaged(); len(files) > 0 {
 			out.Base = &Manifest{Version: 1, Label: "package", Files: files}
@@ -100,10 +109,12 @@ func (s *Store) Status(program string) (*Status, error) {
 // packagedFiles is where a package puts what a version has, by a version's names for it, and their order is that of manifests.
 var packagedFiles = map[string]string{CLI: "/usr/bin/bimamba", Daemon: "/usr/bin/bimambad", Model: "/usr/share/bimamba/default.bimamba"}
 
+func (s *Store) packagedPath(name string) string { return filepath.Join(s.root, packagedFiles[name]) }
+
 // packaged describes the files that a package installed.
 func (s *Store) packaged() (files []File) {
 	for _, name := range []string{CLI, Daemon, Model} {
-		if f := describe(name, filepath.Join(s.root, packagedFiles[name])); f != nil {
+		if f := describe(name, s.packagedPath(name)); f != nil {
 			files = append(files, *f)
 		}
 	}
@@ -128,13 +139,21 @@ func describe(name, path string) *File {
 	return f
 }
 
-// Path is where the current version's file of a name lies.
-func (s *Store) Path(name string) string { return filepath.Join(s.disk.path(current), name) }
+// Path is where the current version's file of a name lies, or the package's.
+func (s *Store) Path(name string) string {
+	if _, there := packagedFiles[name]; there && s.current() == "" {
+		return s.packagedPath(name)
+	}
+	return filepath.Join(s.disk.path(current), name)
+}
 
-// Current is the manifest of the current version and its ID; nil and "" if none is.
+// Current is the manifest of the current version and its ID; nil and [Package] if none is, or nil and "" if there is no package either.
 func (s *Store) Current() (*Manifest, string, error) {
 	id := s.current()
-	if id == "" {
+	switch {
+	case id == "" && s.whole(Package) == nil:
+		return nil, Package, nil
+	case id == "":
 		return nil, "", nil
 	}
 	m, err := s.manifest(id)

@@ -55,10 +55,16 @@ func (f *fakeVerity) install(t testing.TB, s *Store) {
 		},
 	}
 	s.disk.step = func(op, path string) error {
-		if full := s.disk.path(path); op == "create" || op == "piece" {
-			if _, err := os.Stat(full); err == nil && f.on[inode(t, full)] != nil {
-				return &fs.PathError{Op: "open", Path: full, Err: unix.EPERM}
-			}
+		full := s.disk.path(path)
+		var st unix.Stat_t
+		if err := unix.Stat(full, &st); err != nil {
+			return nil
+		}
+		switch {
+		case op == "remove" && st.Nlink == 1:
+			delete(f.on, st.Ino) // the next file may get its number
+		case (op == "create" || op == "piece") && f.on[st.Ino] != nil:
+			return &fs.PathError{Op: "open", Path: full, Err: unix.EPERM}
 		}
 		return nil
 	}

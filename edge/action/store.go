@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bimamba/edge/internal/durable"
+	"bimamba/internal/boottime"
 )
 
 // clock is two of them: the wall's, which may be wrong and jumps when it is set right, and the time since the machine was started, which only grows.
@@ -22,7 +23,8 @@ type clock struct {
 }
 
 func systemClock() *clock {
-	return &clock{wall: time.Now, boot: durable.SinceBoot, id: durable.BootID()}
+	id, _ := boottime.ID()
+	return &clock{wall: time.Now, boot: boottime.Now, id: id}
 }
 
 const (

@@ -12,6 +12,7 @@ import (
 
 	"bimamba/edge/home"
 	"bimamba/edge/internal/durable"
+	"bimamba/internal/boottime"
 )
 
 // Why nothing was done. Replies have more of it; these hold nothing that somebody said.
@@ -51,7 +52,8 @@ type clock struct {
 }
 
 func systemClock() *clock {
-	return &clock{wall: time.Now, boot: durable.SinceBoot, id: durable.BootID()}
+	id, _ := boottime.ID()
+	return &clock{wall: time.Now, boot: boottime.Now, id: id}
 }
 
 // Builtin has the timers and the lists. Its methods may be called from several goroutines.

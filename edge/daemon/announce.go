@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"os"
 	"strings"
@@ -54,7 +55,8 @@ func (d *daemon) announce(ctx context.Context) {
 // service is what is said of the daemon's own protocols.
 func (d *daemon) service(host string, port int, encrypted bool) mdns.Service {
 	s, done := d.models.use()
-	text := []string{"model=" + s.local.Models()[0].Name, "version=" + Version}
+	// Two boards may have one name, and one may have several addresses: this tells them apart.
+	text := []string{"model=" + s.local.Models()[0].Name, "version=" + Version, mdns.IDKey + "=" + strings.ToLower(rand.Text()[:12])}
 	done()
 	if encrypted {
 		text = append(text, "tls=1")

@@ -118,21 +118,21 @@ func TestCollect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]*Found{}
-	collect(found, "_bimamba._tcp", all)
-	collect(found, "_bimamba._tcp", all) // twice is once
-	f := found["bi-mamba on kitchen-home"]
-	if len(found) != 1 || f == nil || f.Instance != "Bi-Mamba on kitchen-home" || f.Host != "kitchen.local" || f.Port != 11434 || !slices.Equal(f.Addrs, addrs) || !slices.Equal(f.Text, kitchen[0].Text) {
+	here := netip.MustParseAddr("192.0.2.7")
+	c := &collector{kind: "_bimamba._tcp"}
+	c.add(here, all)
+	c.add(here, all) // twice is once
+	found := c.list()
+	if f := found[0]; len(found) != 1 || f.Instance != "Bi-Mamba on kitchen-home" || f.Host != "kitchen.local" || f.Port != 11434 || !slices.Equal(f.Addrs, addrs) || !slices.Equal(f.Text, kitchen[0].Text) {
 		t.Errorf("%+v", f)
 	}
-	other := map[string]*Found{}
-	collect(other, "_wyoming._tcp", all)
-	if f := other["kitchen"]; len(other) != 1 || f == nil || f.Port != 10500 || len(f.Text) != 0 {
+	other := &collector{kind: "_wyoming._tcp"}
+	other.add(here, all)
+	if f := other.found[0]; len(other.found) != 1 || f.Instance != "kitchen" || f.Port != 10500 || len(f.Text) != 0 {
 		t.Errorf("%+v", f)
 	}
 	for _, b := range [][]byte{nil, {1}, all[:20], ask(t, nil, q("_bimamba._tcp.local.", dnsmessage.TypePTR))} {
-		none := map[string]*Found{}
-		if collect(none, "_bimamba._tcp", b); len(none) != 0 {
+		if none := parseFound("_bimamba._tcp", b); len(none) != 0 {
 			t.Errorf("%x: %+v", b, none)
 		}
 	}
@@ -170,16 +170,27 @@ func TestBadNames(t *testing.T) {
 	}
 }
 
+func loopback(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 }
+
+// testAnnouncer speaks over loopback.
+func testAnnouncer(t *testing.T, host string, services []Service, failed func(error)) *announcer {
+	t.Helper()
+	a, err := newAnnouncer(host, services, failed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.usable, a.far, a.probeWait = loopback, true, 20*time.Millisecond
+	return a
+}
+
 // TestNetwork announces and browses over this machine's own loopback.
 func TestNetwork(t *testing.T) {
-	loopback := func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 }
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	var failed error
 	go func() {
 		defer close(ended)
-		a := &announcer{zone: testZone(t), usable: loopback, far: true, speaks: map[int]*speaker{}, failed: func(err error) { failed = err }}
-		a.run(ctx)
+		testAnnouncer(t, "kitchen", kitchen, func(err error) { failed = err }).run(ctx)
 	}()
 	var found []Found
 	for range 20 {
@@ -217,6 +228,12 @@ func FuzzPackets(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(all)
+	probe, err := z.probe(addrs)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(probe)
+	mine, _ := records(probe)
 	f.Add(ask(f, map[string]string{"_bimamba._tcp.local.": "a._bimamba._tcp.local."}, q("_bimamba._tcp.local.", dnsmessage.TypePTR), q("kitchen.local.", dnsmessage.TypeALL)))
 	b, _ := hex.DecodeString("00000000000100000000000008" + hex.EncodeToString([]byte("_bimamba")) + "c00cc00c000c0001")
 	f.Add(b)
@@ -231,17 +248,15 @@ func FuzzPackets(f *testing.F) {
 				}
 			}
 		}
-		found := map[string]*Found{}
-		collect(found, "_bimamba._tcp", b)
-		if len(found) > maxRecords {
+		if found := parseFound("_bimamba._tcp", b); len(found) > maxRecords {
 			t.Fatalf("%d services of one packet", len(found))
 		}
+		z.judge(b, addrs[0], mine, func(netip.Addr) bool { return len(b)%2 == 0 })
 	})
 }
 
 // TestAskedAgain: a question that was lost is asked once more.
 func TestAskedAgain(t *testing.T) {
-	loopback := func(i net.Interface) bool { return i.Flags&net.FlagLoopback != 0 }
 	list, err := net.Interfaces()
 	if err != nil {
 		t.Fatal(err)

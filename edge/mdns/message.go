@@ -158,6 +158,7 @@ type asked struct {
 	header    dnsmessage.Header
 	questions []dnsmessage.Question // those that the zone answers
 	unicast   bool                  // all of them ask for an answer to themselves
+	shared    bool                  // other hosts may have answers, too
 }
 
 // parse reads a query. ok is false for what is none, or asks nothing of this zone.
@@ -181,6 +182,9 @@ func (z *zone) parse(packet []byte) (q asked, ok bool) {
 		}
 		if x.Class&flush == 0 {
 			q.unicast = false
+		}
+		if !slices.ContainsFunc(z.own(), func(n dnsmessage.Name) bool { return same(n, x.Name) }) {
+			q.shared = true
 		}
 		q.questions = append(q.questions, x)
 	}
@@ -315,75 +319,4 @@ func question(kind string, id uint16) ([]byte, error) {
 		return nil, err
 	}
 	return b.Finish()
-}
-
-// Found is a service that answered.
-type Found struct {
-	Instance string
-	Host     string // with .local, without a dot at the end
-	Port     uint16
-	Addrs    []netip.Addr
-	Text     []string
-}
-
-// collect adds what an answer says of services of a type to found, by the instances' names.
-func collect(found map[string]*Found, kind string, packet []byte) {
-	var p dnsmessage.Parser
-	h, err := p.Start(packet)
-	if err != nil || !h.Response || p.SkipAllQuestions() != nil {
-		return
-	}
-	of := func(name dnsmessage.Name) *Found {
-		instance, ok := strings.CutSuffix(strings.ToLower(name.String()), strings.ToLower("."+kind+domain))
-		if !ok || instance == "" {
-			return nil
-		}
-		f := found[instance]
-		if f == nil && len(found) < maxRecords {
-			f = &Found{Instance: name.String()[:len(instance)]}
-			found[instance] = f
-		}
-		return f
-	}
-	hosts := map[string][]netip.Addr{}
-	record := func(r dnsmessage.Resource) {
-		name := strings.ToLower(r.Header.Name.String())
-		switch b := r.Body.(type) {
-		case *dnsmessage.PTRResource:
-			if strings.EqualFold(name, kind+domain) {
-				of(b.PTR)
-			}
-		case *dnsmessage.SRVResource:
-			if f := of(r.Header.Name); f != nil {
-				f.Host, f.Port = strings.TrimSuffix(b.Target.String(), "."), b.Port
-			}
-		case *dnsmessage.TXTResource:
-			if f := of(r.Header.Name); f != nil {
-				f.Text = slices.DeleteFunc(slices.Clone(b.TXT), func(s string) bool { return s == "" })
-			}
-		case *dnsmessage.AResource:
-			hosts[name] = append(hosts[name], netip.AddrFrom4(b.A))
-		case *dnsmessage.AAAAResource:
-			hosts[name] = append(hosts[name], netip.AddrFrom16(b.AAAA))
-		}
-	}
-	for _, next := range []func() (dnsmessage.Resource, error){p.Answer, p.Authority, p.Additional} {
-		for range maxRecords {
-			r, err := next()
-			if errors.Is(err, dnsmessage.ErrSectionDone) {
-				break
-			}
-			if err != nil {
-				return
-			}
-			record(r)
-		}
-	}
-	for _, f := range found {
-		for _, a := range hosts[strings.ToLower(f.Host)+"."] {
-			if !slices.Contains(f.Addrs, a) && len(f.Addrs) < 16 {
-				f.Addrs = append(f.Addrs, a)
-			}
-		}
-	}
 }

@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +21,7 @@ var group = netip.AddrPortFrom(netip.AddrFrom4([4]byte{224, 0, 0, 251}), port)
 const (
 	look       = 15 * time.Second       // how often interfaces are looked for
 	perSecond  = 10                     // answers on an interface
+	heardMost  = 50                     // answers of others that are looked at, a second
 	shareDelay = 100 * time.Millisecond // spread of answers to what several hosts may answer
 	askAgain   = time.Second            // after which a question or announcement is sent once more: a radio loses multicast (RFC 6762, section 5.2: not sooner)
 )
@@ -73,26 +74,42 @@ func usable(ifi net.Interface) bool {
 	return ifi.Flags&need == need && ifi.Flags&(net.FlagLoopback|net.FlagPointToPoint) == 0
 }
 
-// Announce answers for the services of a host, a label without .local, until ctx is done. It goes on where interfaces come and go; failed is told what it could not do,
-// each thing once. Its error is about names alone.
+// Announce answers for the services of a host, a label without .local, until ctx is done. It goes on where interfaces come and go. Names that somebody else has get a
+// number. failed is told that, and what it could not do, each thing once. Its error is about names alone.
 func Announce(ctx context.Context, host string, services []Service, failed func(error)) error {
-	z, err := newZone(host, services)
+	a, err := newAnnouncer(host, services, failed)
 	if err != nil {
 		return err
 	}
-	a := &announcer{zone: z, failed: failed, usable: usable, speaks: map[int]*speaker{}}
 	a.run(ctx)
 	return nil
 }
 
 // announcer has a speaker on each interface.
 type announcer struct {
-	zone   *zone
-	failed func(error)
-	usable func(net.Interface) bool
-	far    bool             // answers go to any address: Linux sends from another interface's where a test speaks over loopback
-	speaks map[int]*speaker // by the interface's index
-	told   map[string]bool
+	host      string
+	services  []Service
+	zone      *zone // of them, by the names that were free
+	failed    func(error)
+	usable    func(net.Interface) bool
+	far       bool             // answers go to any address: Linux sends from another interface's where a test speaks over loopback
+	probeWait time.Duration    // tests have less
+	speaks    map[int]*speaker // by the interface's index
+	told      map[string]bool
+
+	taken                     chan conflict
+	hostNumber, serviceNumber int // of the names; 1: as they were given
+}
+
+func newAnnouncer(host string, services []Service, failed func(error)) (*announcer, error) {
+	z, err := newZone(host, services)
+	if err != nil {
+		return nil, err
+	}
+	return &announcer{
+		host: host, services: services, zone: z, failed: failed, usable: usable, probeWait: probeWait, speaks: map[int]*speaker{},
+		taken: make(chan conflict, 1), hostNumber: 1, serviceNumber: 1,
+	}, nil
 }
 
 func (a *announcer) run(ctx context.Context) {
@@ -109,6 +126,14 @@ func (a *announcer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case c := <-a.taken:
+			if a.rename(c); a.hostNumber+a.serviceNumber > manyRenames { // somebody takes whatever there is
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(claimAgain):
+				}
+			}
 		}
 	}
 }
@@ -139,8 +164,7 @@ func (a *announcer) look() {
 			a.tell(err)
 			continue
 		}
-		s := &speaker{zone: a.zone, conn: c, addrs: addrs, far: a.far, done: make(chan struct{})}
-		s.again = time.AfterFunc(askAgain, func() { s.announce(false) }) // section 8.3: at least twice
+		s := &speaker{zone: a.zone, conn: c, addrs: addrs, far: a.far, probeWait: a.probeWait, taken: a.taken, done: make(chan struct{})}
 		a.speaks[ifi.Index] = s
 		go s.serve()
 	}
@@ -169,18 +193,25 @@ type speaker struct {
 	conn  *net.UDPConn
 	addrs []netip.Prefix
 	far   bool
-	again *time.Timer // announces once more
 	done  chan struct{}
+
+	probeWait time.Duration
+	mine      map[string][]record // of the names that are claimed
+	announced atomic.Bool
+	again     *time.Timer // announces once more
+	taken     chan<- conflict
 }
 
 // close ends it; with a word, if it is the whole that ends.
 func (s *speaker) close(bye bool) {
-	s.again.Stop()
-	if bye {
+	if bye && s.announced.Load() {
 		s.announce(true)
 	}
 	s.conn.Close()
 	<-s.done
+	if s.again != nil {
+		s.again.Stop()
+	}
 }
 
 // told is the addresses that are told to others: of IPv6 not those that need a zone.
@@ -206,16 +237,22 @@ func (s *speaker) near(a netip.Addr) bool {
 
 func (s *speaker) serve() {
 	defer close(s.done)
-	s.announce(false)
 	buf := make([]byte, maxPacket)
-	second, answers := time.Now(), 0
+	if !s.claim(buf) {
+		return
+	}
+	s.announced.Store(true)
+	s.announce(false)
+	s.again = time.AfterFunc(askAgain, func() { s.announce(false) }) // section 8.3: at least twice
+	second, answers, heard := time.Now(), 0, 0
+	var again time.Time // when the names may be claimed again
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
 		if now := time.Now(); now.Sub(second) > time.Second {
-			second, answers = now, 0
+			second, answers, heard = now, 0, 0
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		if answers >= perSecond || !s.near(from.Addr()) {
@@ -223,6 +260,17 @@ func (s *speaker) serve() {
 		}
 		q, ok := s.zone.parse(buf[:n])
 		if !ok {
+			if heard++; heard > heardMost || time.Now().Before(again) {
+				continue
+			}
+			// Section 9: who says something else of a name is asked; if he has it he says so again.
+			if taken, _, _ := s.zone.judge(buf[:n], from.Addr(), s.mine, here); taken {
+				if !s.claim(buf) {
+					return
+				}
+				s.announce(false)
+				again = time.Now().Add(claimAgain)
+			}
 			continue
 		}
 		answers++
@@ -235,15 +283,15 @@ func (s *speaker) serve() {
 		if legacy || q.unicast {
 			to = from
 		}
-		if !legacy {
+		if !legacy && q.shared {
 			time.Sleep(time.Duration(rand.Int64N(int64(shareDelay)))) // so that hosts that know the same do not answer at once
 		}
 		s.conn.WriteToUDPAddrPort(b, to)
 	}
 }
 
-// Browse asks for services of a type, as _bimamba._tcp, on all interfaces, and returns those that answered until ctx is done, by their names. It is an error only if nobody
-// could be asked.
+// Browse asks for services of a type, as _bimamba._tcp, on all interfaces, and returns those that answered until ctx is done, by their names. Two that have one name are two,
+// if they say different things under [IDKey], or answer from different addresses and say nothing there. It is an error only if nobody could be asked.
 func Browse(ctx context.Context, kind string) ([]Found, error) {
 	return browse(ctx, kind, usable)
 }
@@ -257,7 +305,11 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 	if err != nil {
 		return nil, err
 	}
-	answers := make(chan []byte)
+	type packetFrom struct {
+		from  netip.Addr
+		bytes []byte
+	}
+	answers := make(chan packetFrom)
 	var errs []error
 	var asked []*net.UDPConn
 	for _, ifi := range list {
@@ -280,12 +332,12 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 		go func() {
 			buf := make([]byte, maxPacket)
 			for {
-				n, _, err := c.ReadFromUDPAddrPort(buf)
+				n, from, err := c.ReadFromUDPAddrPort(buf)
 				if err != nil {
 					return
 				}
 				select {
-				case answers <- slices.Clone(buf[:n]):
+				case answers <- packetFrom{from.Addr().Unmap(), slices.Clone(buf[:n])}:
 				case <-ctx.Done():
 					return
 				}
@@ -298,24 +350,19 @@ func browse(ctx context.Context, kind string, usable func(net.Interface) bool) (
 		}
 		return nil, errors.Join(errs...)
 	}
-	found := map[string]*Found{}
+	found := &collector{kind: kind}
 	again := time.NewTimer(askAgain)
 	defer again.Stop()
 	for {
 		select {
 		case b := <-answers:
-			collect(found, kind, b)
+			found.add(b.from, b.bytes)
 		case <-again.C:
 			for _, c := range asked {
 				c.WriteToUDPAddrPort(packet, group) // it went once
 			}
 		case <-ctx.Done():
-			var out []Found
-			for _, f := range found {
-				out = append(out, *f)
-			}
-			slices.SortFunc(out, func(a, b Found) int { return strings.Compare(a.Instance, b.Instance) })
-			return out, nil
+			return found.list(), nil
 		}
 	}
 }

@@ -40,6 +40,8 @@ type boardStatus struct {
 	Celsius *float64 `json:"celsius"`
 	Watts   *float64 `json:"watts"`
 	Error   string   `json:"error,omitempty"`
+	ID      string   `json:"id,omitempty"`        // of its present run, as it says on the network
+	Same    []string `json:"same_name,omitempty"` // URLs of others that have its name, or had and took a number
 }
 
 func (e *env) boardsCmd() *cobra.Command {
@@ -51,6 +53,9 @@ func (e *env) boardsCmd() *cobra.Command {
 		Short: "List the daemons on the local network",
 		Long: `Boards asks the local network for daemons that announce themselves (multicast DNS, _bimamba._tcp; bimambad's option mdns), and each of them for its model, memory, speed,
 temperature and version. With URLs it asks those instead.
+
+Two boards of one name are two lines. A daemon that finds its name taken goes by another: kitchen-2.local, "Bi-Mamba on kitchen (2)". Which board has which may change when they
+start, so a line below the table says so; in JSON, "same_name" lists the other addresses. "id" is another one at each start of a daemon.
 
 A daemon that other machines reach wants its token for more than its name: --token-file names a file with it. The token is sent to the URLs that are named and to nobody else:
 whoever answers on the network could have it otherwise. The temperature is there if the board has a sensor.`,
@@ -119,7 +124,7 @@ func findDaemons(ctx context.Context, urls []string, wait time.Duration) ([]boar
 		return nil, err
 	}
 	for _, f := range found {
-		b := boardStatus{Name: f.Instance, Host: f.Host}
+		b := boardStatus{Name: f.Instance, Host: f.Host, ID: f.Value(mdns.IDKey)}
 		scheme := "http"
 		for _, t := range f.Text {
 			switch key, value, _ := strings.Cut(t, "="); key {
@@ -143,7 +148,30 @@ func findDaemons(ctx context.Context, urls []string, wait time.Duration) ([]boar
 		b.URL = scheme + "://" + host + ":" + strconv.Itoa(int(f.Port))
 		list = append(list, b)
 	}
+	sameNames(list)
 	return list, nil
+}
+
+// numberedName is a name that a daemon took because another has it: the first group is that one.
+var numberedName = regexp.MustCompile(`^(.+) \(([2-9]|[1-9][0-9]+)\)$`)
+
+// givenName is a board's name as it was given to it, without a number.
+func givenName(b *boardStatus) string {
+	if m := numberedName.FindStringSubmatch(b.Name); m != nil {
+		return strings.ToLower(m[1])
+	}
+	return strings.ToLower(b.Name)
+}
+
+// sameNames finds boards of one name.
+func sameNames(list []boardStatus) {
+	for i := range list {
+		for j := range list {
+			if i != j && givenName(&list[i]) == givenName(&list[j]) {
+				list[i].Same = append(list[i].Same, list[j].URL)
+			}
+		}
+	}
 }
 
 // ask fills in what the daemon says of itself.
@@ -216,7 +244,20 @@ func printDaemons(out io.Writer, list []boardStatus) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", text(b.Name), text(b.URL), text(b.Model), memory, number(b.Decode, "%.1f"), number(b.Celsius, "%.1f C"), number(b.Watts, "%.2f"),
 			text(b.Version), strings.Map(printableRune, b.Error))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	said := map[string]bool{}
+	for i, b := range list {
+		if name := givenName(&list[i]); len(b.Same) > 0 && !said[name] {
+			said[name] = true
+			if _, err := fmt.Fprintf(out, "%d boards have the name %q, and may change places when they start: give each its own with `sudo hostnamectl set-hostname NAME`, and start it again: %s\n",
+				len(b.Same)+1, strings.Map(printableRune, numberedName.ReplaceAllString(b.Name, "$1")), strings.Join(append([]string{b.URL}, b.Same...), " ")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // printableRune keeps what others say of themselves from moving the cursor.

@@ -10,6 +10,30 @@ import (
 	"testing"
 )
 
+// TestSameNames: boards of one name are listed, and the line below says what to do.
+func TestSameNames(t *testing.T) {
+	list := []boardStatus{
+		{Name: "Bi-Mamba on kitchen", URL: "http://192.0.2.7:11434"}, {Name: "Bi-Mamba on KITCHEN", URL: "http://192.0.2.8:11434"},
+		{Name: "Bi-Mamba on kitchen (2)", URL: "http://192.0.2.9:11434"}, {Name: "Bi-Mamba on bath", URL: "http://192.0.2.10:11434"}, {Name: "Bi-Mamba on bath (1)", URL: "http://192.0.2.11:11434"},
+	}
+	sameNames(list)
+	for i, want := range []int{2, 2, 2, 0, 0} {
+		if len(list[i].Same) != want {
+			t.Errorf("%s: %q", list[i].URL, list[i].Same)
+		}
+	}
+	var out bytes.Buffer
+	if err := printDaemons(&out, list); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	const want = `3 boards have the name "Bi-Mamba on kitchen", and may change places when they start: give each its own with ` + "`sudo hostnamectl set-hostname NAME`" +
+		`, and start it again: http://192.0.2.7:11434 http://192.0.2.8:11434 http://192.0.2.9:11434`
+	if len(lines) != 7 || lines[6] != want {
+		t.Errorf("%s", &out)
+	}
+}
+
 // TestBoards asks daemons of several minds for their status.
 func TestBoards(t *testing.T) {
 	answer := func(status int, body string) string {

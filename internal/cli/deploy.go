@@ -309,27 +309,38 @@ func (e *env) deployStatus(d *deployFlags) *cobra.Command {
 
 func (e *env) deployRollback(d *deployFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "rollback USER@HOST",
-		Short: "Take a board back to the version before",
-		Long: `Rollback ends a trial, if there is one. Otherwise it switches to the version that was confirmed before the current one, on trial and with the same questions as a new one:
-if that is not well any more, the current one stays.`,
-		Args: oneHost,
+		Use:   "rollback USER@HOST [VERSION]",
+		Short: "Take a board back to the version before, or to any that is there",
+		Long: `Rollback ends a trial, if there is one. Otherwise it switches to VERSION, as "bimamba deploy status" lists them, or to the one that was confirmed before the current
+one, on trial and with the same questions as a new one: if that is not well any more, the current one stays.
+
+VERSION may be "package": what a package or an image installed serves then, as before the first deployment, with its own configuration. It has no golden answer, and is only asked
+whether it is ready. From there, rollback leads to the version that was deployed last. Nothing is removed: that is "bimamba slot prune", on the board.`,
+		Example: "  bimamba deploy rollback pi@kitchen\n  bimamba deploy rollback pi@kitchen package",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				return nil
+			}
+			return oneHost(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			return d.withBoard(c.Context(), args[0], func(h *ssh.Host) error {
 				how := d.how
 				how.Who = whoami()
 				var end func()
 				how.Progress, end = e.steps("")
-				r, err := deploy.Rollback(c.Context(), h, how)
+				r, err := deploy.Rollback(c.Context(), h, strings.Join(args[1:], ""), how)
 				end()
 				if err != nil {
 					return err
 				}
-				to := "version " + r.ID
-				if r.ID == "" {
-					to = "what was there before"
+				name := func(id string) string {
+					if id == "" || id == slot.Package {
+						return "what a package installed"
+					}
+					return "version " + id
 				}
-				_, err = fmt.Fprintf(e.stdout, "%s: %s serves, in place of %s\n", args[0], to, r.Before)
+				_, err = fmt.Fprintf(e.stdout, "%s: %s serves, in place of %s\n", args[0], name(r.ID), name(r.Before))
 				return err
 			})
 		},

@@ -31,8 +31,9 @@ it is rolled back if its daemon ends badly, hangs until the watchdog fires, or r
 again meanwhile. Times are the kernel's since boot: the clock does not matter.
 
 A version that is on trial keeps nobody from "bimamba slot rollback", which always leads to the version that was confirmed last, or to what a package installed.`,
-		Example: "  bimamba slot status\n  sudo bimamba slot rollback\n  sudo bimamba slot activate 0123456789abcdef && sudo bimamba slot health && sudo bimamba slot confirm 0123456789abcdef",
-		Hidden:  true, // from the list of commands: it is no command for the machine that people type at
+		Example: "  bimamba slot status\n  sudo bimamba slot rollback\n  sudo bimamba slot activate 0123456789abcdef && sudo bimamba slot health && sudo bimamba slot confirm 0123456789abcdef\n" +
+			"  sudo bimamba slot activate package && sudo bimamba slot health && sudo bimamba slot confirm package",
+		Hidden: true, // from the list of commands: it is no command for the machine that people type at
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("%s has no command %q; `%s --help` lists them", c.CommandPath(), args[0], c.CommandPath())
@@ -120,6 +121,8 @@ func (e *env) slotStatus(open openSlot) *cobra.Command {
 --json prints an object with "protocol", "program", "current", "previous", "confirmed", "trial", "left_s", "busy", "free_bytes", "versions", "last" (line of the log)
 and "base" (the manifest of what serves). Fields may be added, and none will change its meaning.
 
+The version "package" is what a package or an image installed; "current" is "" while it serves.
+
 A version's "verity" is "on" if the kernel checks each page of its model as it is read (fs-verity). Where the file system has fs-verity that is turned on when the model comes; it is
 "off" if it came before, and "none" where the file system or the kernel has no fs-verity. On ext4: tune2fs -O verity DEVICE, and a new start.`,
 		Args: exactly(0),
@@ -152,8 +155,11 @@ func printSlots(out io.Writer, st *slot.Status) error {
 	verity := ""
 	for _, v := range st.Versions {
 		what := "not confirmed"
-		if slices.Contains(st.Confirmed, v.ID) {
+		switch {
+		case slices.Contains(st.Confirmed, v.ID):
 			what = "confirmed"
+		case v.ID == slot.Package:
+			what = "installed"
 		}
 		if v.ID == st.Current {
 			verity = v.Verity
@@ -165,7 +171,7 @@ func printSlots(out io.Writer, st *slot.Status) error {
 			what = "on its way"
 		case st.Trial != nil && st.Trial.ID == v.ID:
 			what = fmt.Sprintf("on trial for %.0f s more, by %s", st.Left, st.Trial.Who)
-		case st.Current == v.ID:
+		case v.ID == cmp.Or(st.Current, slot.Package):
 			what = "current"
 		case st.Previous == v.ID:
 			what = "the one before"
@@ -204,8 +210,8 @@ func (e *env) slotActivate(open openSlot) *cobra.Command {
 	var who string
 	c := &cobra.Command{
 		Use:   "activate ID",
-		Short: "Switch to a version, on trial",
-		Long: `Activate makes a version current and starts its daemon. Unless it is confirmed within --limit, the one before it comes back. It returns when the daemon is ready, or has
+		Short: "Switch to a version, or to the package's, on trial",
+		Long: `Activate makes a version current and starts its daemon; "package" is what a package or an image installed. Unless it is confirmed within --limit, the one before it comes back. It returns when the daemon is ready, or has
 failed and was rolled back: "bimamba slot health" tells.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if limit < 10*time.Second || limit > 24*time.Hour {

@@ -2,65 +2,13 @@ package packed
 
 import (
 	"bytes"
-	"compress/gzip"
 	"io"
-	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/ulikunitz/xz"
+	"bimamba/boards/internal/packed/packedtest"
 )
-
-// content is some noise with holes, of a length that is no round number.
-func content() []byte {
-	b := make([]byte, 3<<20+12345)
-	r := rand.New(rand.NewPCG(1, 2))
-	for _, at := range []int{0, 1 << 20, len(b) - 100} {
-		for i := range 5000 {
-			if at+i < len(b) {
-				b[at+i] = byte(r.Uint32())
-			}
-		}
-	}
-	return b
-}
-
-func pack(t *testing.T, kind string, b []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	switch kind {
-	case "gzip":
-		z := gzip.NewWriter(&out)
-		z.Write(b)
-		z.Close()
-	case "xz":
-		z, err := xz.NewWriter(&out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := z.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		return b
-	}
-	return out.Bytes()
-}
-
-func file(t *testing.T, b []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "base")
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 func read(t *testing.T, path string) ([]byte, error) {
 	t.Helper()
@@ -81,13 +29,13 @@ func read(t *testing.T, path string) ([]byte, error) {
 }
 
 func TestReader(t *testing.T) {
-	want := content()
+	want := packedtest.Content()
 	for _, kind := range []string{"raw", "gzip", "xz"} {
-		b := pack(t, kind, want)
-		if got, err := read(t, file(t, b)); err != nil || !bytes.Equal(got, want) {
+		b := packedtest.Pack(t, kind, want)
+		if got, err := read(t, packedtest.File(t, b)); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d other bytes, %v", kind, len(got), err)
 		}
-		i, err := Open(file(t, b))
+		i, err := Open(packedtest.File(t, b))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +47,7 @@ func TestReader(t *testing.T) {
 			continue
 		}
 		for _, cut := range []int{len(b) / 2, len(b) - 1} {
-			if _, err := read(t, file(t, b[:cut])); err == nil || !strings.Contains(err.Error(), "damaged or not complete") {
+			if _, err := read(t, packedtest.File(t, b[:cut])); err == nil || !strings.Contains(err.Error(), "damaged or not complete") {
 				t.Errorf("%s: cut short after %d bytes of %d: %v", kind, cut, len(b), err)
 			}
 		}
@@ -114,7 +62,7 @@ func TestRefused(t *testing.T) {
 		// A dictionary of 4 GiB.
 		"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x28\x00\x00\x00\x00\x00\x00\x00": "takes a dictionary of 42",
 	} {
-		_, err := Open(file(t, []byte(text)))
+		_, err := Open(packedtest.File(t, []byte(text)))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q gave %v", text, err)
 		}
@@ -126,8 +74,8 @@ func TestRefused(t *testing.T) {
 
 // TestXZSize has the size be known before anything is unpacked, also of what xz itself wrote.
 func TestXZSize(t *testing.T) {
-	want := content()
-	packed := pack(t, "xz", want)
+	want := packedtest.Content()
+	packed := packedtest.Pack(t, "xz", want)
 	if n, ok := xzSize(bytes.NewReader(packed), int64(len(packed))); !ok || n != int64(len(want)) {
 		t.Errorf("%d, %t", n, ok)
 	}
@@ -148,7 +96,7 @@ func TestXZSize(t *testing.T) {
 	if n, ok := xzSize(bytes.NewReader(out), int64(len(out))); !ok || n != int64(len(want)) {
 		t.Errorf("several blocks: %d, %t", n, ok)
 	}
-	if got, err := read(t, file(t, out)); err != nil || !bytes.Equal(got, want) {
+	if got, err := read(t, packedtest.File(t, out)); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("several blocks: %d other bytes, %v", len(got), err)
 	}
 }
@@ -170,7 +118,7 @@ type endless struct{}
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestEndless(t *testing.T) {
-	i, err := Open(file(t, pack(t, "gzip", content())))
+	i, err := Open(packedtest.File(t, packedtest.Pack(t, "gzip", packedtest.Content())))
 	if err != nil {
 		t.Fatal(err)
 	}

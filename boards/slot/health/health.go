@@ -32,13 +32,13 @@ type Report struct {
 	PID     int     `json:"pid"`     //
 	Address string  `json:"address"` // that it was asked at
 	Seconds float64 `json:"seconds"` // that it took until it was ready
-	Golden  bool    `json:"golden"`  // it was asked the golden question; false: the version has none
+	Golden  bool    `json:"golden"`  // it was asked the golden question; false: the version has none, as a package's
 	Tokens  int     `json:"tokens"`  // of the answer
 }
 
 const maxAnswer = 8 << 20 // bytes of the daemon's answers
 
-// Check waits until the daemon of the current version, which has to be id, is ready, as long as ctx lets it, and asks it the golden question. The error says
+// Check waits until the daemon of the current version, or the package's, which has to be id, is ready, as long as ctx lets it, and asks it the golden question. The error says
 // what is wrong, and it comes early if id is no longer current: then it has been rolled back.
 func Check(ctx context.Context, s *slot.Store, service Service, id string) (*Report, error) {
 	m, _, err := s.Current()
@@ -60,7 +60,7 @@ func Check(ctx context.Context, s *slot.Store, service Service, id string) (*Rep
 		if err == nil {
 			if err = d.ready(ctx); err == nil {
 				r.PID, r.Address, r.Seconds = d.pid, d.address, time.Since(start).Seconds()
-				if m.Golden != nil {
+				if m != nil && m.Golden != nil {
 					err = d.golden(ctx, m.Golden)
 					r.Golden, r.Tokens = true, len(m.Golden.LogProbs)
 				}
