@@ -114,7 +114,7 @@ echo "$known $(cut -d' ' -f1,2 "$cache/host_ed25519.pub")" >"$run/known_hosts"
 # replug takes raspi3b's network card out and puts it in again, which helps if the kernel has given it up: on a busy machine the emulated USB may not be in time.
 usb=usb-net,id=nic,netdev=net,port=1
 replug() {
-	grep -q 'attempt power cycle' "$run/console.log" && ! grep -q 'cdc_ether .*register' "$run/console.log" || return 0
+	grep -qs 'attempt power cycle' "$run/console.log" && ! grep -q 'cdc_ether .*register' "$run/console.log" || return 0
 	echo "boot: $name: replugging the network card" >&2
 	echo 'device_del nic' >"$run/monitor.in"
 	sleep 5

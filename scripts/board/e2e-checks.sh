@@ -26,13 +26,15 @@ memory() {
 	check "memory.peak is less than the limit" less "$(cat $group/memory.peak)" "$(show MemoryMax)"
 }
 
-# swap: with a swap file, and more asked for than there is, others are swapped and the daemon is not.
+# swap: with a swap file, and more asked for than is free, others are swapped and the daemon is not. Swappiness leaves the pages of programs in memory: an emulator
+# that has to translate them again and again stands still for minutes.
 swap() {
 	local size
 	# An emulator that swaps stands still for longer than the watchdog waits.
 	mkdir -p /run/systemd/system/$service.d && printf '[Service]\nWatchdogSec=0\n' >/run/systemd/system/$service.d/e2e.conf && systemctl daemon-reload && systemctl restart $service
 	dd if=/dev/zero of=/swap bs=1M count=128 status=none && chmod 600 /swap && mkswap -q /swap && swapon /swap || exit 1
-	size=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) + 24 * 1024))
+	sysctl -q vm.swappiness=200
+	size=$(($(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo) + 48 * 1024))
 	(head -c ${size}K /dev/zero && sleep 30) | tail -c ${size}K >/dev/null &
 	swapped() { [ "$(awk 'NR > 1 { print $4 }' /proc/swaps)" -gt 8192 ]; }
 	check "the board swaps" eventually 120 swapped
