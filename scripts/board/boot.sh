@@ -111,16 +111,6 @@ cat >"$run/ssh_config" <<-END
 END
 echo "$known $(cut -d' ' -f1,2 "$cache/host_ed25519.pub")" >"$run/known_hosts"
 
-# replug takes raspi3b's network card out and puts it in again, which helps if the kernel has given it up: on a busy machine the emulated USB may not be in time.
-usb=usb-net,id=nic,netdev=net,port=1
-replug() {
-	grep -qs 'attempt power cycle' "$run/console.log" && ! grep -q 'cdc_ether .*register' "$run/console.log" || return 0
-	echo "boot: $name: replugging the network card" >&2
-	echo 'device_del nic' >"$run/monitor.in"
-	sleep 5
-	echo "device_add $usb" >"$run/monitor.in"
-}
-
 case $machine in
 virt)
 	[ "$cpu" != max ] || cpu=max,pauth-impdef=on # the architecture's own signature of pointers is slow to emulate
@@ -141,11 +131,9 @@ virt)
 raspi3b)
 	from_fat bcm2837-rpi-3-b.dtb
 	# The first serial port belongs to Bluetooth.
-	mkfifo "$run"/monitor.{in,out}
-	args=(-M raspi3b -dtb "$run/bcm2837-rpi-3-b.dtb" -drive "if=sd,format=$format,file=$disk" -netdev "$net" -device "$usb"
-		-serial null -serial "file:$run/console.log" -chardev "pipe,id=monitor,path=$run/monitor" -mon monitor)
+	args=(-M raspi3b -dtb "$run/bcm2837-rpi-3-b.dtb" -drive "if=sd,format=$format,file=$disk" -netdev "$net" -device usb-net,netdev=net
+		-serial null -serial "file:$run/console.log")
 	console=ttyS1,115200
-	append="modprobe.blacklist=cdc_subset $append" # takes the card before cdc_ether does, at times, and gives it an address by chance
 	;;
 *) usage ;;
 esac
@@ -165,7 +153,6 @@ until [ "$wait" = ssh ] && ssh -F "$run/ssh_config" board true >/dev/null 2>"$ru
 		kill "$qemu"
 		die "no answer after half an hour; what the board said is in $run/console.log"
 	fi
-	[ $machine != raspi3b ] || [ $((SECONDS % 30)) != 0 ] || replug
 	sleep 1
 done
 echo "boot: $name: $SECONDS s" >&2

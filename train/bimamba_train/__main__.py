@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     m.add_argument("--teacher", action="store_true", help="with a full-precision teacher of the same shape")
     m.add_argument("--recompute", action="store_true", help="activation checkpointing")
     m.add_argument("--eager", action="store_true", help="without torch.compile")
+    m.add_argument("--no-graph", action="store_true", help="without recording kernels")
     a = p.parse_args(argv)
     try:
         return {"train": _train, "binarize": _binarize, "plot": _plot, "bench": _bench}[a.command](a)
@@ -87,7 +88,7 @@ def _bench(a: argparse.Namespace) -> int:
 
     full = Config(**SIZES[a.size], binarize=(), chunk=a.chunk)
     c = Config(**SIZES[a.size], **({"binarize": ()} if a.full_precision else {}), chunk=a.chunk, recompute=a.recompute)
-    print(json.dumps(bench.measure(c, a.batch, a.length, a.texts, full if a.teacher else None, a.steps, not a.eager)))
+    print(json.dumps(bench.measure(c, a.batch, a.length, a.texts, full if a.teacher else None, a.steps, not a.eager, not a.no_graph)))
     return 0
 
 

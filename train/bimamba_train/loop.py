@@ -1,14 +1,12 @@
 """The run: batches, steps, snapshots, and the finished model."""
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
 from typing import Any, Iterator
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from . import checkpoint, loss, optim, teacher
@@ -17,6 +15,7 @@ from .model import Model
 from .parallel import World
 from .settings import Settings
 from .shards import Batch, Packed, Windows
+from .step import Gradients
 
 SETTLE = 5  # steps before the clock starts: compiling, and the first batches
 
@@ -73,39 +72,30 @@ class Run:
         self.optimizer = optim.adamw(self.model, t.lr, t.weight_decay, (0.9, t.beta2))
         self.teacher = teacher.load(list(t.teachers), s.model.rows, s.model.vocab_size, world.device, s.model.chunk) if t.teachers else None
         if self.teacher and self.compiled:
-            for m in self.teacher.models:
-                if isinstance(m, Model):
-                    m.compile(sharded=False)
-        self.loss = torch.compile(loss.total) if self.compiled else loss.total
+            self.teacher.compile()
+        # A teacher that is not ours may do what no graph can hold.
+        record = self.compiled and t.graph and world.mode == "single" and (self.teacher is None or self.teacher.packed)
+        self.gradients = Gradients(self.model, self.teacher, torch.compile(loss.total) if self.compiled else loss.total, t.mix, cuda and t.bf16, record,
+                                   world.size)  # gradients are averaged over processes; their sum is meant
         self.snapshots = checkpoint.Snapshots(os.path.join(out, "snapshots"))
-        self.step, self.tokens, self.elapsed, self.joules = 0, 0, 0.0, 0.0
+        self.step, self.tokens, self.text, self.elapsed, self.joules = 0, 0, 0, 0.0, 0.0
         saved = self.snapshots.load()
         if saved is not None:
             world.load(self.model, self.optimizer, saved["model"], saved["optimizer"])
-            self.step, self.tokens, self.elapsed, self.joules = saved["step"], saved["tokens"], saved["elapsed"], saved["joules"]
+            self.step, self.tokens, self.text, self.elapsed, self.joules = (saved[k] for k in ("step", "tokens", "text", "elapsed", "joules"))
         self.log = Log(out, t.steps, self.step, t.tensorboard, quiet) if world.first else None
 
-    def _autocast(self) -> Any:
-        if self.world.device.type == "cuda" and self.s.train.bf16:
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def _backward(self, batches: list[Batch]) -> tuple[torch.Tensor, int]:
-        """Gradients of one step. Returns the loss, a mean over the whole step's weights, and how many tokens were no padding."""
+    def _backward(self, batches: list[Batch]) -> torch.Tensor:
+        """Gradients of one step. Returns the loss, a mean over the whole step's weights."""
         s, world = self.s, self.world
         weight = world.sum(torch.stack([b.weights.sum() for b in batches]).sum())
         total = torch.zeros((), device=world.device)
         for i, b in enumerate(batches):
             # Dropout of each batch has a seed of its own, so that a run that goes on repeats nothing and skips nothing.
             torch.manual_seed((s.train.seed << 40) + self.step * s.data.batches + world.rank + i * world.size)
-            ids, seg = b.ids[:, :-1], b.seg[:, :-1] if b.seg is not None else None
-            with world.accumulate(self.model, i == len(batches) - 1), self._autocast():
-                soft = self.teacher.labels(ids, seg) if self.teacher else None
-                part = self.loss(self.model(ids, seg), b.ids[:, 1:], b.weights, soft, s.train.mix) / weight
-                # Gradients are averaged over processes; their sum is meant.
-                (part * (world.size if world.mode != "single" else 1)).backward()
-            total += part.detach()
-        return world.sum(total), sum(int(b.weights.numel()) for b in batches) * world.size
+            with world.accumulate(self.model, i == len(batches) - 1):
+                total += self.gradients(b.ids, b.seg, b.weights, weight)
+        return world.sum(total)
 
     def train(self, stop_after: int | None = None) -> dict[str, Any]:
         """Runs to the end, or until stop_after steps have been made, as if killed behind it. Returns a report."""
@@ -126,7 +116,7 @@ class Run:
                 if cuda:
                     torch.cuda.synchronize()
                 settled = time.monotonic()
-                settled_tokens = self.tokens
+                settled_tokens, settled_text = self.tokens, self.text
             if settled is not None:
                 self.elapsed = before + time.monotonic() - settled
                 if t.seconds and world.mode == "single":
@@ -136,12 +126,14 @@ class Run:
             rate = optim.rate(self.step, progress, t.lr, t.warmup, t.lr_floor)
             for g in self.optimizer.param_groups:
                 g["lr"] = rate
-            value, tokens = self._backward([next(feed).to(world.device) for _ in range(mine)])
+            batches = [next(feed).to(world.device) for _ in range(mine)]
+            value = self._backward(batches)
             norm = world.clip(self.model, t.clip)
             self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=not self.gradients.record)
             self.step += 1
-            self.tokens += tokens
+            self.tokens += sum(b.weights.numel() for b in batches) * world.size
+            self.text += sum(b.text for b in batches)
             sums += torch.stack([value, norm.detach().to(value.dtype)])
             count += 1
             if self.step % t.log_every == 0 or self.step == t.steps:
@@ -170,6 +162,7 @@ class Run:
         report = {"steps": self.step, "tokens": self.tokens, "loss": peak_loss, "seconds": end - begun, "energy": used, "joules_of_all_tries": self.joules}
         if settled is not None and end > settled:
             report["tokens_per_s"] = (self.tokens - settled_tokens) / (end - settled)
+            report["text_share"] = (self.text - settled_text) * world.size / (self.tokens - settled_tokens)  # in this process
         if cuda:
             report["device"], report["peak_memory_bytes"] = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
         return report
@@ -177,7 +170,7 @@ class Run:
     def snapshot(self) -> None:
         weights, state = self.world.states(self.model, self.optimizer)
         if self.world.first:
-            self.snapshots.save(self.step, {"model": weights, "optimizer": state, "step": self.step, "tokens": self.tokens, "elapsed": self.elapsed, "joules": self.joules})
+            self.snapshots.save(self.step, {"model": weights, "optimizer": state, "step": self.step, "tokens": self.tokens, "text": self.text, "elapsed": self.elapsed, "joules": self.joules})
 
     def finish(self, report: dict[str, Any]) -> None:
         """Writes the model in the authors' layout, float16, and the report."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Callable
 
 import torch
 import torch.nn.functional as F
@@ -112,8 +112,8 @@ class Conv(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor, seg: Tensor | None) -> Tensor:  # x (b,t,channels)
-        if x.is_cuda and conv_kernel is not None:
-            return conv_kernel.fused(x, self.weight, self.bias, seg)
+        if conv_kernel is not None and conv_kernel.takes(x, self.weight):
+            return conv_kernel.fused(x, self.weight, self.bias, _numbers(seg, x))
         t, width = x.shape[1], self.weight.shape[2]
         w = self.weight.to(x.dtype)[:, 0]
         y = x * w[:, width - 1] + self.bias.to(x.dtype)
@@ -152,9 +152,12 @@ class Mixer(nn.Module):
         return self.out_proj(self.core(self.in_proj(u), seg))
 
     def core(self, zxBCdt: Tensor, seg: Tensor | None) -> Tensor:
-        """All between the two projections."""
+        """All between the two projections. On a GPU one operator of our own does it for short rows, unless mamba_ssm is installed."""
         c = self.c
         b, t, _ = zxBCdt.shape
+        if core_kernel is not None and mamba_kernel is None and core_kernel.takes(zxBCdt, c.d_conv, c.headdim, c.d_state):
+            return core_kernel.fused(zxBCdt, self.conv1d.weight, self.conv1d.bias, self.dt_bias, -torch.exp(self.A_log), self.D, self.norm.weight,
+                                     _numbers(seg, zxBCdt), c.headdim, c.d_state, self.norm.eps)
         z, xBC, dt = zxBCdt.split([c.d_inner, c.conv_dim, c.nheads], -1)
         x, B, C = self.conv1d(xBC, seg).split([c.d_inner, c.ngroups * c.d_state, c.ngroups * c.d_state], -1)
         x = x.reshape(b, t, c.nheads, c.headdim)
@@ -166,12 +169,15 @@ class Mixer(nn.Module):
 
 
 def _scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk: int, seg: Tensor | None) -> Tensor:
-    """On a GPU the kernels of mamba_ssm if they are installed, else our own for short rows; else matrix products."""
+    """On a GPU the kernels of mamba_ssm if they are installed; else matrix products."""
     if x.is_cuda and mamba_kernel is not None:
         return mamba_kernel(x, dt, A, B, C, chunk_size=chunk, seq_idx=None if seg is None else seg.int())
-    if x.is_cuda and own_kernel is not None and own_kernel.takes(x, B):
-        return own_kernel.fused(x, dt, A, B, C, seg)
     return ssd.chunked(x, dt, A, B, C, chunk, seg)
+
+
+def _numbers(seg: Tensor | None, x: Tensor) -> Tensor:
+    """seg as kernels want it."""
+    return x.new_zeros(x.shape[:2], dtype=torch.int32) if seg is None else seg.int().contiguous()
 
 
 def _find_kernels() -> tuple[Any, Any, Any]:
@@ -181,13 +187,13 @@ def _find_kernels() -> tuple[Any, Any, Any]:
         theirs = None
     try:
         from . import conv_triton as conv
-        from . import ssd_triton as own
+        from . import core_triton as core
     except (ImportError, AttributeError):  # no Triton, or a PyTorch without custom operators
-        own = conv = None
-    return theirs, own, conv
+        core = conv = None
+    return theirs, core, conv
 
 
-mamba_kernel, own_kernel, conv_kernel = _find_kernels()
+mamba_kernel, core_kernel, conv_kernel = _find_kernels()
 
 
 class Block(nn.Module):
@@ -197,11 +203,22 @@ class Block(nn.Module):
         self.mixer = Mixer(c, f"{name}.mixer")
         self.dropout = c.dropout
 
-    def forward(self, h: Tensor, seg: Tensor | None) -> Tensor:
-        return self.run(h, seg)
+    def forward(self, h: Tensor, out: Tensor | None, seg: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.run(h, out, seg)
 
-    def run(self, h: Tensor, seg: Tensor | None) -> Tensor:  # h (b,t,d_model), the residual stream in float32
-        return h + F.dropout(self.mixer(self.norm(h), seg).float(), self.dropout, self.training)
+    def run(self, h: Tensor, out: Tensor | None, seg: Tensor | None) -> tuple[Tensor, Tensor]:
+        """h (b,t,d_model) is the residual stream in float32, without what the block before this one put out: adding that and the norm are one pass."""
+        h = _add(h, out, self.dropout, self.training)
+        return h, self.mixer(self.norm(h), seg)
+
+
+def _add(h: Tensor, out: Tensor | None, dropout: float, training: bool) -> Tensor:
+    return h if out is None else h + F.dropout(out.float(), dropout, training)
+
+
+def _compiled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Tensors keep their own strides: padded ones would be copied for our kernels."""
+    return torch.compile(f, options={"comprehensive_padding": False})
 
 
 class Backbone(nn.Module):
@@ -228,21 +245,28 @@ class Model(nn.Module):
         return self.backbone.embedding.weight if self.c.tie_embeddings else self.lm_head.weight
 
     def forward(self, ids: Tensor, seg: Tensor | None = None) -> Tensor:
-        h = self.backbone.embedding(ids).float()
+        h, out = self.backbone.embedding(ids).float(), None
+        if seg is not None and ids.is_cuda:
+            seg = _numbers(seg, h)
         for layer in self.backbone.layers:
             if self.c.recompute and torch.is_grad_enabled():
-                h = checkpoint(layer, h, seg, use_reentrant=False)
+                h, out = checkpoint(layer, h, out, seg, use_reentrant=False)
             else:
-                h = layer(h, seg)
-        return F.linear(self.backbone.norm_f(h), self.head)
+                h, out = layer(h, out, seg)
+        return self.logits(h, out)
+
+    def logits(self, h: Tensor, out: Tensor | None) -> Tensor:
+        return F.linear(self.backbone.norm_f(_add(h, out, self.c.dropout, self.training)), self.head)
 
     def compile(self, sharded: bool) -> None:
         """Has the layers compiled: one graph serves them all. Sharded layers fetch their weights in between, so only what lies between the projections."""
         for layer in self.backbone.layers:
             if sharded:
-                layer.mixer.core = torch.compile(layer.mixer.core)
+                layer.mixer.core = _compiled(layer.mixer.core)
             else:
-                layer.run = torch.compile(layer.run)
+                layer.run = _compiled(layer.run)
+        if not sharded:
+            self.logits = _compiled(self.logits)
 
     def binarized(self) -> dict[str, FBILinear]:
         return {n: m for n, m in self.named_modules() if isinstance(m, FBILinear)}

@@ -39,6 +39,7 @@ class Train:
     start: str = ""  # a checkpoint to start from, of the same shape: full precision, or of the same binarization
     bf16: bool = True  # on a GPU
     compile: bool = True  # on a GPU, with PyTorch 2
+    graph: bool = True  # on one GPU, compiled: a batch's kernels are recorded once and replayed
     parallel: str = "auto"
     snapshot_every: int = 1000
     log_every: int = 50

@@ -13,12 +13,12 @@ A shard, little-endian:
 """
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import glob
 import mmap
 import os
 import struct
-from typing import Iterator
 
 import numpy as np
 import torch
@@ -71,18 +71,20 @@ def open_shards(pattern: str) -> list[Shard]:
 
 @dataclasses.dataclass
 class Batch:
-    """ids (b,t+1): inputs are all but the last, targets all but the first. seg (b,t+1), or None, numbers packed texts. weights (b,t), of targets."""
+    """ids (b,t+1): inputs are all but the last, targets all but the first. seg (b,t+1), or None, numbers packed texts. weights (b,t), of targets.
+    text is how many of the inputs are no padding."""
 
     ids: torch.Tensor
     seg: torch.Tensor | None
     weights: torch.Tensor
+    text: int
 
     def pin_memory(self) -> "Batch":
-        return Batch(self.ids.pin_memory(), self.seg.pin_memory() if self.seg is not None else None, self.weights.pin_memory())
+        return Batch(self.ids.pin_memory(), self.seg.pin_memory() if self.seg is not None else None, self.weights.pin_memory(), self.text)
 
     def to(self, device: torch.device) -> "Batch":
         move = lambda v: v.to(device, non_blocking=True)  # noqa: E731
-        return Batch(move(self.ids), move(self.seg) if self.seg is not None else None, move(self.weights))
+        return Batch(move(self.ids), move(self.seg) if self.seg is not None else None, move(self.weights), self.text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Windows:
                     ids[r] = s.tokens[i * self.length : i * self.length + self.length + 1]
                     break
                 i -= n
-        return Batch(torch.from_numpy(ids), None, torch.ones(self.batch, self.length))
+        return Batch(torch.from_numpy(ids), None, torch.ones(self.batch, self.length), self.batch * self.length)
 
 
 def shuffled(i: int, n: int, key: int) -> int:
@@ -145,53 +147,82 @@ class Packed:
         self.sources, self.batch, self.length, self.seed = sources, batch, length, seed
         self.prompt_weight, self.padding = prompt_weight, padding
         self.shards = [open_shards(s.shards) for s in sources]
-        self.ends = [np.cumsum([len(s.lengths) for s in group]) for group in self.shards]
+        self.ends = [np.cumsum([len(s.lengths) for s in group]).tolist() for group in self.shards]
+        self.rows, self.drop = np.array([e[-1] for e in self.ends]), np.array([s.drop for s in sources])
 
-    def _draw(self, g: np.random.Generator, shares: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        while True:
-            for k in g.choice(len(shares), 256, p=shares):
-                i = int(g.integers(self.ends[k][-1]))
-                s = int(np.searchsorted(self.ends[k], i, side="right"))
+    def _draw(self, g: np.random.Generator, shares: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows whose tokens fill `room`, end to end: (tokens, each row's length, each row's prompt)."""
+        kinds, spans, prompts, total = [], [], [], 0
+        while total < room:
+            kind = g.choice(len(shares), 512, p=shares)
+            at = (g.random(512) * self.rows[kind]).astype(np.int64)
+            for k, i in zip(kind.tolist(), at.tolist()):
+                s = bisect.bisect_right(self.ends[k], i)
                 shard = self.shards[k][s]
-                i -= int(self.ends[k][s - 1]) if s else 0
-                tokens, prompt = shard.tokens[shard.starts[i] : shard.starts[i + 1]], int(shard.prompts[i])
-                drop = self.sources[k].drop
-                if drop > 0 and prompt > 4:  # the first and last token of a prompt say what the task is, and where the answer begins
-                    keep = np.ones(len(tokens), bool)
-                    keep[1 : prompt - 1] = g.random(prompt - 2) >= drop
-                    prompt -= int((~keep).sum())
-                    tokens = tokens[keep]
-                yield tokens[: self.length + 1], min(prompt, self.length + 1)
+                i -= self.ends[k][s - 1] if s else 0
+                begin = int(shard.starts[i])
+                n = min(int(shard.starts[i + 1]) - begin, self.length + 1)
+                kinds.append(k)
+                spans.append(shard.tokens[begin : begin + n])
+                prompts.append(min(int(shard.prompts[i]), n))
+                total += n
+                if total >= room:
+                    break
+        tokens, lengths, prompt = np.concatenate(spans), np.array([len(v) for v in spans]), np.array(prompts)
+        drop = self.drop[kinds] * (prompt > 4)
+        if drop.any():  # the first and last token of a prompt say what the task is, and where the answer begins
+            at, row = _within(lengths)
+            gone = (g.random(len(tokens)) < drop[row]) & (at > 0) & (at < prompt[row] - 1)
+            fewer = np.bincount(row[gone], minlength=len(lengths))
+            tokens, lengths, prompt = tokens[~gone], lengths - fewer, prompt - fewer
+        return tokens, lengths, prompt
 
     def make(self, k: int, progress: float) -> Batch:
         g = np.random.default_rng([self.seed, k])
         shares = np.array([s.weight + ((s.weight if s.weight_end is None else s.weight_end) - s.weight) * progress for s in self.sources])
-        draw = self._draw(g, shares / shares.sum())
         room = self.length + 1
-        rows: list[tuple[np.ndarray, int]] = []
-        left = self.batch * room
-        while left > 0:
-            rows.append(next(draw))
-            left -= len(rows[-1][0])
-        rows.sort(key=lambda r: -len(r[0]))
-        ids = np.full((self.batch, room), self.padding, np.int64)
-        seg = np.full((self.batch, room), 1 << 20, np.int64)  # padding is a text of its own
-        weights = np.zeros((self.batch, room), np.float32)
-        # Longest first, each into the fullest row that still takes it. What fits nowhere is left out.
-        open_rows: list[list[int]] = [[] for _ in range(room + 1)]
-        open_rows[room] = list(range(self.batch))
-        count = [0] * self.batch
-        for tokens, prompt in rows:
-            n = len(tokens)
-            space = next((s for s in range(n, room + 1) if open_rows[s]), None)
-            if space is None:
-                continue
-            r = open_rows[space].pop()
-            open_rows[space - n].append(r)
-            at = room - space
-            ids[r, at : at + n] = tokens
-            seg[r, at : at + n] = count[r]
-            count[r] += 1
-            weights[r, at + 1 : at + n] = 1
-            weights[r, at + 1 : at + prompt] = self.prompt_weight
-        return Batch(torch.from_numpy(ids), torch.from_numpy(seg), torch.from_numpy(weights[:, 1:].copy()))
+        tokens, lengths, prompts = self._draw(g, shares / shares.sum(), self.batch * room)
+        where, number = _pack(lengths.tolist(), self.batch, room)
+        # Each token's place. What fits nowhere is left out.
+        at, row = _within(lengths)
+        fits = where[row] >= 0
+        tokens, at, row = tokens[fits], at[fits], row[fits]
+        place = where[row] + at
+        ids = np.full(self.batch * room, self.padding, np.int64)
+        seg = np.full(self.batch * room, 1 << 20, np.int64)  # padding is a text of its own
+        weights = np.zeros(self.batch * room, np.float32)
+        ids[place], seg[place] = tokens, number[row]
+        weights[place] = np.where(at == 0, 0.0, np.where(at < prompts[row], self.prompt_weight, 1.0))
+        ids, seg, weights = (v.reshape(self.batch, room) for v in (ids, seg, weights))
+        return Batch(torch.from_numpy(ids), torch.from_numpy(seg), torch.from_numpy(weights[:, 1:].copy()), int((seg[:, :-1] < 1 << 20).sum()))
+
+
+def _within(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows that lie end to end: each token's place in its row, and the row's number."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths), row
+
+
+def _pack(lengths: list[int], rows: int, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each text begins in `rows` rows of `room` places, -1 if it fits nowhere, and which text of its row it is. Longest first,
+    each into the fullest row that still takes it."""
+    begin, number = np.full(len(lengths), -1), np.zeros(len(lengths), np.int64)
+    spaces: list[list[int]] = [[] for _ in range(room + 1)]  # rows by the places that are left
+    spaces[room] = list(range(rows))
+    open_ = 1 << room  # bit s: some row has s places left
+    count = [0] * rows
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        n = lengths[i]
+        fitting = open_ >> n
+        if not fitting:
+            continue
+        space = n + (fitting & -fitting).bit_length() - 1
+        r = spaces[space].pop()
+        if not spaces[space]:
+            open_ &= ~(1 << space)
+        if space > n:
+            spaces[space - n].append(r)
+            open_ |= 1 << space - n
+        begin[i], number[i] = r * room + room - space, count[r]
+        count[r] += 1
+    return begin, number

@@ -1,7 +1,9 @@
-"""The state space of short rows in two fused kernels, for NVIDIA cards: like attention whose weights are C B^T times decays, nothing of size t*t in memory.
+"""The state space of short rows, for NVIDIA cards: like attention whose weights are C B^T times decays, in blocks, nothing of size t*t in memory.
 
-Cost grows with t*t, so rows longer than LONGEST go the chunked way. Shapes as in ssd.py. With w_ij = (C_i . B_j) exp(cum_i - cum_j) dt_j for j <= i in
-the same text, y_i = sum_j w_ij x_j. cum's gradient is the sum of dw w over a row less that over a column, and the latter is dt times dt's gradient.
+Cost grows with t*t, so rows longer than LONGEST go the chunked way. Heads of a group share B and C, so a program takes a row and many heads, and
+pairs of blocks one after the other: C B^T is computed once for all heads, and the gradients of B and C are products with the sum over heads.
+With P_ij = (C_i . B_j) exp(cum_i - cum_j) for j <= i in the same text, y_i = sum_j P_ij dt_j x_j + D x_i. cum's gradient is the sum of
+w_ij = dt_j P_ij (dy_i . x_j) over a row less that over a column. xBC (b,t,h*p + 2*g*n) is contiguous; raw (b,t,h), dt before softplus, is a view.
 """
 from __future__ import annotations
 
@@ -11,165 +13,162 @@ import triton.language as tl
 from torch import Tensor
 
 LONGEST = 512
-BLOCK = 64
+LOG2E = tl.constexpr(1.4426950408889634)
+# Tokens of a block, parts that a group's heads are dealt out to, and heads that are loaded ahead. With AHEAD=3 the forward pass was faster and,
+# for two groups with headdim 32 and d_state 128, wrong (Triton 3.6): run tests/test_gpu.py on a card before changing these.
+FORWARD = dict(BLOCK=64, PARTS=2, AHEAD=2, num_warps=4)
+BACKWARD = dict(BLOCK=64, PARTS=2, AHEAD=2, num_warps=4)
 
 
 @triton.jit
-def _decay(cum_i, cum_j, seg_i, seg_j, i, j):
-    keep = (i[:, None] >= j[None, :]) & (seg_i[:, None] == seg_j[None, :])
-    return tl.exp(tl.where(keep, cum_i[:, None] - cum_j[None, :], float("-inf")))
+def _times(raw, bias, A, dt, cum, T, H, rb, rt, TP: tl.constexpr, HP: tl.constexpr):
+    """dt (b,h,t), and the decays' logarithms to base 2, summed up."""
+    b, t, h = tl.program_id(0).to(tl.int64), tl.arange(0, TP), tl.arange(0, HP)
+    ok = (t < T)[:, None] & (h < H)[None, :]
+    u = tl.load(raw + b * rb + t[:, None] * rt + h[None, :], mask=ok, other=0.0).to(tl.float32) + tl.load(bias + h, mask=h < H, other=0.0)[None, :]
+    v = tl.where(u > 20.0, u, tl.log(1.0 + tl.exp(u)))
+    at = b * H * T + h[None, :] * T + t[:, None]
+    tl.store(dt + at, v, mask=ok)
+    tl.store(cum + at, tl.cumsum(v * (tl.load(A + h, mask=h < H, other=0.0) * LOG2E)[None, :], 0), mask=ok)
 
 
 @triton.jit
-def _forward(x, B, C, cum, dt, seg, y, T, H, G, xb, xt, xh, Bb, Bt, Bg, Cb, Ct, Cg, P: tl.constexpr, N: tl.constexpr, L: tl.constexpr):
-    b, h = tl.program_id(0) // H, tl.program_id(0) % H
-    g = h // (H // G)
-    block = tl.program_id(1)
-    i = block * L + tl.arange(0, L)
+def _times_backward(sums, raw, bias, A, dt, draw, parts, M, T, H, rb, rt, drb, drt, TP: tl.constexpr, HP: tl.constexpr):
+    """draw, and each row's gradients of bias, A and D: parts (b,3,h)."""
+    b, t, h = tl.program_id(0).to(tl.int64), tl.arange(0, TP), tl.arange(0, HP)
+    ok = (t < T)[:, None] & (h < H)[None, :]
+    at = b * H * T + h[None, :] * T + t[:, None]
+    dcum = tl.load(sums + at, mask=ok, other=0.0) - tl.load(sums + M + at, mask=ok, other=0.0)
+    dcum = tl.cumsum(dcum, 0, reverse=True)
+    u = tl.load(raw + b * rb + t[:, None] * rt + h[None, :], mask=ok, other=0.0).to(tl.float32) + tl.load(bias + h, mask=h < H, other=0.0)[None, :]
+    du = tl.load(sums + 2 * M + at, mask=ok, other=0.0) + tl.load(A + h, mask=h < H, other=0.0)[None, :] * dcum
+    du = tl.where(ok, du * tl.sigmoid(u), 0.0)
+    tl.store(draw + b * drb + t[:, None] * drt + h[None, :], du.to(draw.dtype.element_ty), mask=ok)
+    part = parts + b * 3 * H + h
+    tl.store(part, tl.sum(du, 0), mask=h < H)
+    tl.store(part + H, tl.sum(dcum * tl.load(dt + at, mask=ok, other=0.0), 0), mask=h < H)
+    tl.store(part + 2 * H, tl.sum(tl.load(sums + 3 * M + at, mask=ok, other=0.0), 0), mask=h < H)
+
+
+@triton.jit
+def _pair(xBC, seg, i, j, T, W, to_B, to_C, N: tl.constexpr):
+    """Of two blocks of tokens: C of i, B of j, which pairs count, and C B^T of those."""
+    n = tl.arange(0, N)
+    C = tl.load(xBC + i[:, None] * W + to_C + n[None, :], mask=i[:, None] < T, other=0.0)
+    B = tl.load(xBC + j[:, None] * W + to_B + n[None, :], mask=j[:, None] < T, other=0.0)
+    same = tl.load(seg + i, mask=i < T, other=-1)[:, None] == tl.load(seg + j, mask=j < T, other=-2)[None, :]
+    pairs = (i[:, None] >= j[None, :]) & same
+    return C, B, pairs, tl.where(pairs, tl.dot(C, tl.trans(B)), 0.0)
+
+
+@triton.jit
+def _head(xBC, dt, cum, h, i, j, T, W, P: tl.constexpr):
+    """A head's x and dt of block j, and its decays from there to block i: at most 1 for pairs that do not count, which C B^T has at 0."""
+    x = tl.load(xBC + j[:, None] * W + h * P + tl.arange(0, P)[None, :], mask=j[:, None] < T, other=0.0).to(tl.float32)
+    passed = tl.load(cum + h * T + i, mask=i < T, other=0.0)[:, None] - tl.load(cum + h * T + j, mask=j < T, other=0.0)[None, :]
+    return x, tl.load(dt + h * T + j, mask=j < T, other=0.0), tl.exp2(tl.minimum(passed, 0.0))
+
+
+@triton.jit
+def _place(H, G, P: tl.constexpr, N: tl.constexpr, PARTS: tl.constexpr):
+    """This program's row, first head and the one behind its last, where the group's B and C begin in a token of xBC, and how wide that is."""
+    b, g, part = (tl.program_id(0) // (G * PARTS)).to(tl.int64), (tl.program_id(0) // PARTS) % G, tl.program_id(0) % PARTS
+    some = tl.cdiv(H // G, PARTS)
+    first = g * (H // G) + part * some
+    return b, first, min(first + some, (g + 1) * (H // G)), H * P + g * N, H * P + (G + g) * N, H * P + 2 * G * N
+
+
+@triton.jit
+def _forward(xBC, dt, cum, D, seg, y, T, H, G, P: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, AHEAD: tl.constexpr):
+    b, first, last, to_B, to_C, W = _place(H, G, P, N, PARTS)
+    xBC, dt, cum, seg, y = xBC + b * T * W, dt + b * H * T, cum + b * H * T, seg + b * T, y + b * T * H * P
+    p = tl.arange(0, P)
+    for jb in range(0, tl.cdiv(T, BLOCK)):
+        j = jb * BLOCK + tl.arange(0, BLOCK)
+        for ib in range(jb, tl.cdiv(T, BLOCK)):
+            i = ib * BLOCK + tl.arange(0, BLOCK)
+            C, B, pairs, S = _pair(xBC, seg, i, j, T, W, to_B, to_C, N)
+            for h in tl.range(first, last, num_stages=AHEAD):
+                x, t, decay = _head(xBC, dt, cum, h, i, j, T, W, P)
+                at = y + i[:, None] * (H * P) + h * P + p[None, :]
+                out = tl.load(at, mask=(i[:, None] < T) & (jb > 0), other=0.0).to(tl.float32)  # from the blocks before
+                out += tl.dot((S * decay).to(C.dtype), (x * t[:, None]).to(C.dtype)) + tl.where(ib == jb, tl.load(D + h), 0.0) * x
+                tl.store(at, out.to(y.dtype.element_ty), mask=i[:, None] < T)
+            tl.debug_barrier()
+
+
+@triton.jit
+def _backward(dy, xBC, dt, cum, D, seg, dxBC, shared, sums, M, T, H, G, P: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, AHEAD: tl.constexpr):
+    """x's part of dxBC; shared (parts,b,t,2*g*n), what each part of the heads adds to the gradients of B and C; and sums (4,b,h,t) of each token:
+    w over its row, w over its column, the gradient of dt but for cum's, and x . dy. What a later pair of blocks adds is added in memory."""
+    b, first, last, to_B, to_C, W = _place(H, G, P, N, PARTS)
+    shared += ((tl.program_id(0) % PARTS) * (tl.num_programs(0) // (G * PARTS)) + b) * T * 2 * G * N - H * P
+    xBC, dxBC, dt, cum, seg, dy, sums = xBC + b * T * W, dxBC + b * T * W, dt + b * H * T, cum + b * H * T, seg + b * T, dy + b * T * H * P, sums + b * H * T
     p, n = tl.arange(0, P), tl.arange(0, N)
-    vec = (b * H + h) * T
-    c = tl.load(C + b * Cb + g * Cg + i[:, None] * Ct + n[None, :], mask=i[:, None] < T, other=0.0)
-    cum_i = tl.load(cum + vec + i, mask=i < T, other=0.0)
-    seg_i = tl.load(seg + b * T + i, mask=i < T, other=-1)
-    acc = tl.zeros((L, P), tl.float32)
-    for other in range(0, block + 1):
-        j = other * L + tl.arange(0, L)
-        inside = j[:, None] < T
-        k = tl.load(B + b * Bb + g * Bg + j[:, None] * Bt + n[None, :], mask=inside, other=0.0)
-        v = tl.load(x + b * xb + h * xh + j[:, None] * xt + p[None, :], mask=inside, other=0.0)
-        cum_j = tl.load(cum + vec + j, mask=j < T, other=0.0)
-        dt_j = tl.load(dt + vec + j, mask=j < T, other=0.0)
-        seg_j = tl.load(seg + b * T + j, mask=j < T, other=-2)
-        w = tl.dot(c, tl.trans(k)) * _decay(cum_i, cum_j, seg_i, seg_j, i, j) * dt_j[None, :]
-        acc += tl.dot(w.to(v.dtype), v)
-    tl.store(y + ((b * T + i[:, None]) * H + h) * P + p[None, :], acc.to(y.dtype.element_ty), mask=i[:, None] < T)
+    for jb in range(0, tl.cdiv(T, BLOCK)):
+        j = jb * BLOCK + tl.arange(0, BLOCK)
+        for ib in range(jb, tl.cdiv(T, BLOCK)):
+            i = ib * BLOCK + tl.arange(0, BLOCK)
+            C, B, pairs, S = _pair(xBC, seg, i, j, T, W, to_B, to_C, N)
+            i_again, j_again = (i < T) & (jb > 0), (j < T) & (ib > jb)
+            dS = tl.zeros((BLOCK, BLOCK), tl.float32)
+            for h in tl.range(first, last, num_stages=AHEAD):
+                x, t, decay = _head(xBC, dt, cum, h, i, j, T, W, P)
+                d = tl.load(dy + i[:, None] * (H * P) + h * P + p[None, :], mask=i[:, None] < T, other=0.0)
+                dP = tl.dot(d, tl.trans((x * t[:, None]).to(d.dtype)))  # times dt_j
+                dS += dP * decay
+                weight = S * decay
+                back = tl.dot(tl.trans(weight.to(d.dtype)), d)
+                w = dP * weight
+                skip = tl.where(ib == jb, d.to(tl.float32), 0.0)
+                at = dxBC + j[:, None] * W + h * P + p[None, :]
+                dx = tl.load(at, mask=j_again[:, None], other=0.0).to(tl.float32) + back * t[:, None] + tl.load(D + h) * skip
+                tl.store(at, dx.to(dxBC.dtype.element_ty), mask=j[:, None] < T)
+                row, column, own = sums + h * T + i, sums + M + h * T + j, sums + 2 * M + h * T + j
+                tl.store(row, tl.load(row, mask=i_again, other=0.0) + tl.sum(w, 1), mask=i < T)
+                tl.store(column, tl.load(column, mask=j_again, other=0.0) + tl.sum(w, 0), mask=j < T)
+                tl.store(own, tl.load(own, mask=j_again, other=0.0) + tl.sum(back * x, 1), mask=j < T)
+                tl.store(sums + 3 * M + h * T + j, tl.sum(skip * x, 1), mask=(j < T) & (ib == jb))
+            dS = tl.where(pairs, dS, 0.0)
+            to_i, to_j = shared + i[:, None] * (2 * G * N) + to_C + n[None, :], shared + j[:, None] * (2 * G * N) + to_B + n[None, :]
+            tl.store(to_i, tl.load(to_i, mask=i_again[:, None], other=0.0) + tl.dot(dS.to(B.dtype), B), mask=i[:, None] < T)
+            tl.store(to_j, tl.load(to_j, mask=j_again[:, None], other=0.0) + tl.dot(tl.trans(dS).to(C.dtype), C), mask=j[:, None] < T)
+            tl.debug_barrier()
 
 
-@triton.jit
-def _backward_j(x, B, C, cum, dt, seg, dy, dx, dB, ddt, T, H, G, xb, xt, xh, Bb, Bt, Bg, Cb, Ct, Cg, P: tl.constexpr, N: tl.constexpr, L: tl.constexpr):
-    """What a token gets back from those behind it: dx, dB (each head's), and dt's own gradient."""
-    b, h = tl.program_id(0) // H, tl.program_id(0) % H
-    g = h // (H // G)
-    block = tl.program_id(1)
-    j = block * L + tl.arange(0, L)
-    p, n = tl.arange(0, P), tl.arange(0, N)
-    vec = (b * H + h) * T
-    inside = j[:, None] < T
-    k = tl.load(B + b * Bb + g * Bg + j[:, None] * Bt + n[None, :], mask=inside, other=0.0)
-    v = tl.load(x + b * xb + h * xh + j[:, None] * xt + p[None, :], mask=inside, other=0.0)
-    cum_j = tl.load(cum + vec + j, mask=j < T, other=0.0)
-    dt_j = tl.load(dt + vec + j, mask=j < T, other=0.0)
-    seg_j = tl.load(seg + b * T + j, mask=j < T, other=-2)
-    acc_x, acc_B, acc_t = tl.zeros((L, P), tl.float32), tl.zeros((L, N), tl.float32), tl.zeros((L,), tl.float32)
-    for other in range(block, tl.cdiv(T, L)):
-        i = other * L + tl.arange(0, L)
-        c = tl.load(C + b * Cb + g * Cg + i[:, None] * Ct + n[None, :], mask=i[:, None] < T, other=0.0)
-        d = tl.load(dy + ((b * T + i[:, None]) * H + h) * P + p[None, :], mask=i[:, None] < T, other=0.0)
-        cum_i = tl.load(cum + vec + i, mask=i < T, other=0.0)
-        seg_i = tl.load(seg + b * T + i, mask=i < T, other=-1)
-        e = _decay(cum_i, cum_j, seg_i, seg_j, i, j)
-        s = tl.dot(c, tl.trans(k)) * e
-        dw = tl.dot(d, tl.trans(v))
-        acc_t += tl.sum(dw * s, 0)
-        acc_x += tl.dot(tl.trans((s * dt_j[None, :]).to(d.dtype)), d)
-        acc_B += tl.dot(tl.trans((dw * e * dt_j[None, :]).to(c.dtype)), c)
-    row = (b * T + j[:, None]) * H + h
-    tl.store(dx + row * P + p[None, :], acc_x.to(dx.dtype.element_ty), mask=inside)
-    tl.store(dB + row * N + n[None, :], acc_B.to(dB.dtype.element_ty), mask=inside)
-    tl.store(ddt + vec + j, acc_t, mask=j < T)
+def _options(chosen: dict[str, int], t: int) -> dict[str, int]:
+    return {**chosen, "BLOCK": min(chosen["BLOCK"], max(16, triton.next_power_of_2(t)))}
 
 
-@triton.jit
-def _backward_i(x, B, C, cum, dt, seg, dy, dC, row, T, H, G, xb, xt, xh, Bb, Bt, Bg, Cb, Ct, Cg, P: tl.constexpr, N: tl.constexpr, L: tl.constexpr):
-    """dC (each head's), from the tokens before, and the sums over rows of dw w."""
-    b, h = tl.program_id(0) // H, tl.program_id(0) % H
-    g = h // (H // G)
-    block = tl.program_id(1)
-    i = block * L + tl.arange(0, L)
-    p, n = tl.arange(0, P), tl.arange(0, N)
-    vec = (b * H + h) * T
-    d = tl.load(dy + ((b * T + i[:, None]) * H + h) * P + p[None, :], mask=i[:, None] < T, other=0.0)
-    cum_i = tl.load(cum + vec + i, mask=i < T, other=0.0)
-    seg_i = tl.load(seg + b * T + i, mask=i < T, other=-1)
-    c = tl.load(C + b * Cb + g * Cg + i[:, None] * Ct + n[None, :], mask=i[:, None] < T, other=0.0)
-    acc, acc_r = tl.zeros((L, N), tl.float32), tl.zeros((L,), tl.float32)
-    for other in range(0, block + 1):
-        j = other * L + tl.arange(0, L)
-        inside = j[:, None] < T
-        k = tl.load(B + b * Bb + g * Bg + j[:, None] * Bt + n[None, :], mask=inside, other=0.0)
-        v = tl.load(x + b * xb + h * xh + j[:, None] * xt + p[None, :], mask=inside, other=0.0)
-        cum_j = tl.load(cum + vec + j, mask=j < T, other=0.0)
-        dt_j = tl.load(dt + vec + j, mask=j < T, other=0.0)
-        seg_j = tl.load(seg + b * T + j, mask=j < T, other=-2)
-        ds = tl.dot(d, tl.trans(v)) * _decay(cum_i, cum_j, seg_i, seg_j, i, j) * dt_j[None, :]
-        acc_r += tl.sum(ds * tl.dot(c, tl.trans(k)), 1)
-        acc += tl.dot(ds.to(k.dtype), k)
-    tl.store(row + vec + i, acc_r, mask=i < T)
-    tl.store(dC + ((b * T + i[:, None]) * H + h) * N + n[None, :], acc.to(dC.dtype.element_ty), mask=i[:, None] < T)
+def _padded(t: int, h: int) -> dict[str, int]:
+    return {"TP": triton.next_power_of_2(t), "HP": triton.next_power_of_2(h)}
 
 
-def _grid(x: Tensor) -> tuple[int, int]:
-    return x.shape[0] * x.shape[2], triton.cdiv(x.shape[1], BLOCK)
+def forward(xBC: Tensor, raw: Tensor, bias: Tensor, A: Tensor, D: Tensor, seg: Tensor, p: int, n: int) -> tuple[Tensor, Tensor]:
+    """y (b,t,h*p), and what the backward pass wants: dt and the sums of decays, (2,b,h,t)."""
+    b, t, width = xBC.shape
+    h = raw.shape[2]
+    g = (width - h * p) // (2 * n)
+    times = torch.empty((2, b, h, t), dtype=torch.float32, device=xBC.device)
+    _times[(b,)](raw, bias, A, times[0], times[1], t, h, raw.stride(0), raw.stride(1), **_padded(t, h))
+    y = torch.empty((b, t, h * p), dtype=xBC.dtype, device=xBC.device)
+    _forward[(b * g * FORWARD["PARTS"],)](xBC, times[0], times[1], D, seg, y, t, h, g, P=p, N=n, **_options(FORWARD, t))
+    return y, times
 
 
-@torch.library.custom_op("bimamba::ssd", mutates_args=())
-def _ssd(x: Tensor, cum: Tensor, dt: Tensor, B: Tensor, C: Tensor, seg: Tensor) -> Tensor:
-    b, t, h, p = x.shape
-    y = torch.empty((b, t, h, p), dtype=x.dtype, device=x.device)
-    _forward[_grid(x)](x, B, C, cum, dt, seg, y, t, h, B.shape[2], *x.stride()[:3], *B.stride()[:3], *C.stride()[:3], P=p, N=B.shape[3], L=BLOCK)
-    return y
+def backward(dy: Tensor, xBC: Tensor, raw: Tensor, bias: Tensor, A: Tensor, D: Tensor, seg: Tensor, times: Tensor, p: int, n: int, draw: Tensor) -> tuple[Tensor, Tensor]:
+    """Fills draw, laid out like raw; returns dxBC, and (3,h): the gradients of bias, A and D."""
+    b, t, width = xBC.shape
+    h = raw.shape[2]
+    g = (width - h * p) // (2 * n)
+    parts = BACKWARD["PARTS"]
+    new = lambda *s: torch.empty(s, dtype=torch.float32, device=xBC.device)  # noqa: E731
+    dxBC, shared, sums, small = torch.empty_like(xBC), new(parts, b, t, 2 * g * n), new(4, b, h, t), new(b, 3, h)
+    _backward[(b * g * parts,)](dy, xBC, times[0], times[1], D, seg, dxBC, shared, sums, b * h * t, t, h, g, P=p, N=n, **_options(BACKWARD, t))
+    dxBC[..., h * p :] = shared.sum(0)
+    _times_backward[(b,)](sums, raw, bias, A, times[0], draw, small, b * h * t, t, h, raw.stride(0), raw.stride(1), draw.stride(0), draw.stride(1), **_padded(t, h))
+    return dxBC, small.sum(0)
 
 
-@_ssd.register_fake
-def _(x, cum, dt, B, C, seg):
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
-
-
-@torch.library.custom_op("bimamba::ssd_backward", mutates_args=())
-def _ssd_backward(dy: Tensor, x: Tensor, cum: Tensor, dt: Tensor, B: Tensor, C: Tensor, seg: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    b, t, h, p = x.shape
-    g, n = B.shape[2:]
-    dx, ddt, row = torch.empty_like(dy), torch.empty_like(dt), torch.empty_like(dt)
-    dB, dC = (torch.empty((b, t, h, n), dtype=B.dtype, device=x.device) for _ in range(2))
-    strides = (*x.stride()[:3], *B.stride()[:3], *C.stride()[:3])
-    _backward_j[_grid(x)](x, B, C, cum, dt, seg, dy, dx, dB, ddt, t, h, g, *strides, P=p, N=n, L=BLOCK)
-    _backward_i[_grid(x)](x, B, C, cum, dt, seg, dy, dC, row, t, h, g, *strides, P=p, N=n, L=BLOCK)
-    return dx, ddt, row, dB, dC
-
-
-@_ssd_backward.register_fake
-def _(dy, x, cum, dt, B, C, seg):
-    b, t, h, _ = x.shape
-    heads = torch.empty((b, t, h, B.shape[3]), dtype=B.dtype, device=x.device)
-    return torch.empty_like(dy), torch.empty_like(dt), torch.empty_like(dt), heads, torch.empty_like(heads)
-
-
-def _save(ctx, inputs, output) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs)
-
-
-def _backward(ctx, dy: Tensor):
-    x, cum, dt, B, C, seg = ctx.saved_tensors
-    dx, ddt, row, dB, dC = _ssd_backward(dy.contiguous(), x, cum, dt, B, C, seg)
-    g = B.shape[2]
-    dB, dC = (v.unflatten(2, (g, -1)).sum(3) for v in (dB, dC))
-    return dx, row - dt * ddt, ddt, dB, dC, None
-
-
-_ssd.register_autograd(_backward, setup_context=_save)
-
-
-def fused(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, seg: Tensor | None) -> Tensor:
-    """As ssd.chunked, for rows of at most LONGEST tokens; headdim and d_state are powers of two of at least 16."""
-    dt = dt.float().transpose(1, 2).contiguous()  # (b,h,t)
-    cum = (dt * A.float()[:, None]).cumsum(-1)
-    if seg is None:
-        seg = torch.zeros(x.shape[:2], dtype=torch.int32, device=x.device)
-    return _ssd(x, cum, dt, B, C, seg.int().contiguous())
-
-
-def takes(x: Tensor, B: Tensor) -> bool:
-    def fits(d: int) -> bool:
-        return 16 <= d <= 128 and d & (d - 1) == 0
-
-    return x.is_cuda and x.shape[1] <= LONGEST and fits(x.shape[3]) and fits(B.shape[3]) and x.stride(3) == 1 and B.stride(3) == 1
+def takes(t: int, p: int, n: int) -> bool:
+    return t <= LONGEST and all(16 <= d <= 128 and d & (d - 1) == 0 for d in (p, n))

@@ -16,7 +16,7 @@ class Teacher:
     """Soft labels (b,t,rows) of ids (b,t), without gradients."""
 
     def __init__(self, models: list[nn.Module], rows: int, packed: bool) -> None:
-        self.models, self.rows, self.packed = models, rows, packed
+        self.models, self.rows, self.packed, self.mean = models, rows, packed, mean
         for m in models:
             m.eval()
             m.requires_grad_(False)
@@ -25,15 +25,21 @@ class Teacher:
     def labels(self, ids: Tensor, seg: Tensor | None) -> Tensor:
         if seg is not None and not self.packed:
             raise ValueError("this teacher cannot keep packed texts apart: train on windows of plain text with it")
-        mean: Tensor | None = None
+        p = self.mean([m(ids, seg) if self.packed else m(ids).logits for m in self.models])
+        # Rows that only pad the vocabulary have no probability.
+        return F.pad(p, (0, self.rows - p.shape[-1])) if p.shape[-1] < self.rows else p
+
+    def compile(self) -> None:
         for m in self.models:
-            logits = m(ids, seg) if self.packed else m(ids).logits
-            p = torch.softmax(logits.float(), -1)
-            if p.shape[-1] < self.rows:  # rows that only pad the vocabulary have no probability
-                p = F.pad(p, (0, self.rows - p.shape[-1]))
-            mean = p if mean is None else mean + p
-        assert mean is not None
-        return mean / len(self.models)
+            if isinstance(m, Model):
+                m.compile(sharded=False)
+        self.mean = torch.compile(mean)
+
+
+def mean(logits: list[Tensor]) -> Tensor:
+    """The mean of the models' probabilities, in half precision if the logits are: float16 then, which near 1 is finer than bfloat16."""
+    p = torch.stack([torch.softmax(v.float(), -1) for v in logits]).mean(0) if len(logits) > 1 else torch.softmax(logits[0].float(), -1)
+    return p if logits[0].dtype == torch.float32 else p.half()
 
 
 def load(names: list[str], rows: int, vocab: int, device: torch.device, chunk: int) -> Teacher:

@@ -158,7 +158,7 @@ class PostTraining(unittest.TestCase):
     def test_models(self) -> None:
         torch.manual_seed(8)
         m = model.Model(common.tiny(binarize=()))
-        b = Batch(torch.randint(50, (2, 20)), None, torch.ones(2, 19))
+        b = Batch(torch.randint(50, (2, 20)), None, torch.ones(2, 19), 38)
         rounded = posttrain.rounding(m, model.PROJECTIONS)
         name = "backbone.layers.0.mixer.in_proj"
         self.assertTrue(torch.equal(rounded.binarized()[name].wbias, m.state_dict()[f"{name}.weight"].mean(0, keepdim=True)))

@@ -217,6 +217,7 @@ class Shards(unittest.TestCase):
         self.assertTrue(torch.equal(b.ids, again.ids))
         self.assertFalse(torch.equal(b.ids, p.make(4, 0.0).ids))
         self.assertGreater((b.ids != 1).float().mean().item(), 0.8)
+        self.assertEqual(b.text, (b.ids[:, :-1] != 1).sum().item())
         assert b.seg is not None
         for r in range(4):
             for k in b.seg[r].unique().tolist():
