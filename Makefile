@@ -21,9 +21,6 @@ serve: bin/bimambad
 
 test: check
 	scripts/test.sh
-	scripts/train.sh
-	scripts/clients.sh
-	$(MAKE) voice
 
 # The assistant from end to end without a microphone: WAV in, an MQTT broker gets the action, WAV out.
 voice: $(BIMAMBA)

@@ -2,7 +2,7 @@
 # Formatting, vet on both architectures, staticcheck, generated code, known vulnerabilities. Covers the modules of the generators and tools, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
+scripts/setup.sh tests
 root=$PWD
 tool="go tool -modfile=$root/tools/go.mod"
 modules=(neon/gen/amd64 neon/gen/arm64 tools internal/e2e)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bimambad as others meet it: OpenAI's, Ollama's and README.md's clients, schemas against a validator, restarts, and the page in Chromium.
-# A few minutes. Installs curl, node, npm and Debian's Chromium when it is root; what it has to skip it names at the end.
+# A few minutes. What it has to skip it names at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -12,17 +12,7 @@ finish() {
 trap finish EXIT
 skipped=()
 
-missing=()
-command -v curl >/dev/null || missing+=(curl)
-command -v node >/dev/null || missing+=(nodejs)
-command -v npm >/dev/null || missing+=(npm)
-[ -x "${CHROMIUM:-/usr/bin/chromium}" ] || missing+=(chromium)
-if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ]; then
-	echo "clients: installing ${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q
-	apt-get install -q -y --no-install-recommends "${missing[@]}" || true
-fi
+scripts/setup.sh clients || true # what it cannot have it skips
 
 echo "clients: the programs"
 CGO_ENABLED=0 go build -trimpath -o "$work/" ./cmd/bimamba ./cmd/bimambad

@@ -14,24 +14,7 @@ finish() {
 }
 trap finish EXIT
 
-missing=()
-command -v pocketsphinx_batch >/dev/null || missing+=(pocketsphinx)
-[ -d /usr/share/pocketsphinx/model/en-us/en-us ] || missing+=(pocketsphinx-en-us)
-command -v flite >/dev/null || missing+=(flite)
-command -v espeak-ng >/dev/null || missing+=(espeak-ng)
-command -v sox >/dev/null || missing+=(sox)
-command -v mosquitto >/dev/null || missing+=(mosquitto)
-command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
-if [ ${#missing[@]} -gt 0 ]; then
-	echo "voice: installing ${missing[*]}"
-	if [ "$(id -u)" != 0 ]; then
-		echo "voice: not root; run: apt-get install ${missing[*]}" >&2
-		exit 1
-	fi
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q >/dev/null
-	apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+scripts/setup.sh voice
 
 # speak FILE TEXT...: a room in which the texts are said, each followed by two seconds of silence.
 speak() {

@@ -74,10 +74,38 @@ func (p *Performer) do(ctx context.Context, a home.Action) (reply string, local 
 	if p.Sink == nil {
 		return "There is nothing here that could do that.", false, errors.New("no target of actions is configured")
 	}
-	if err := p.Sink.Do(ctx, a); err != nil {
-		return Sentence(err), false, err
+	for _, part := range parts(a) {
+		if err := p.Sink.Do(ctx, part); err != nil {
+			return Sentence(err), false, err
+		}
 	}
 	return "Done.", false, nil
+}
+
+// maxIDs is how many bytes of entities' IDs an action may have, so that its message has room for the rest.
+const maxIDs = maxMessage / 2
+
+// parts is an action for very many entities as several for some of them each, with IDs of their own.
+func parts(a home.Action) (all []home.Action) {
+	size, begin := 0, 0
+	cut := func(end int) {
+		part := a
+		part.Entities = a.Entities[begin:end]
+		if begin > 0 {
+			part.ID = fmt.Sprintf("%s.%d", a.ID, len(all)+1)
+		}
+		all = append(all, part)
+		size, begin = 0, end
+	}
+	for i, id := range a.Entities {
+		n := len(id) + len(`"",`)
+		if size+n > maxIDs && i > begin {
+			cut(i)
+		}
+		size += n
+	}
+	cut(len(a.Entities))
+	return all
 }
 
 // Sentence is what to say to who asked for an action that was not done.

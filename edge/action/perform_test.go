@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,5 +90,29 @@ func TestSentence(t *testing.T) {
 		if got := Sentence(tc.err); got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.err, got, tc.want)
 		}
+	}
+}
+
+// TestManyEntities sends an action for more entities than a message has room for in parts, each of which is within the limit.
+func TestManyEntities(t *testing.T) {
+	a := home.Action{ID: "a-1", Intent: "HassTurnOff", Slots: map[string]any{"domain": "light"}}
+	for i := range 1000 {
+		a.Entities = append(a.Entities, fmt.Sprintf("light.%0100d", i))
+	}
+	var sent []string
+	ids := map[string]bool{}
+	p := Performer{Sink: sink(func(x home.Action) error {
+		if _, err := newMessage(x, time.Now(), time.Minute); err != nil {
+			t.Error(err)
+		}
+		if ids[x.ID] || x.Intent != a.Intent || x.Slots["domain"] != "light" {
+			t.Errorf("%+v", x)
+		}
+		ids[x.ID] = true
+		sent = append(sent, x.Entities...)
+		return nil
+	})}
+	if _, err := p.Perform(t.Context(), []home.Action{a}); err != nil || !slices.Equal(sent, a.Entities) || !ids["a-1"] || !ids["a-1.2"] {
+		t.Errorf("%v, %d of %d, %v", err, len(sent), len(a.Entities), ids)
 	}
 }

@@ -51,6 +51,7 @@ type Options struct {
 
 	supervisor string        // instead of supervisorAddress
 	look       time.Duration // instead of lookEvery
+	cold       func(*voice)  // when Wyoming is served, before the model is opened
 }
 
 // daemon is the running program.
@@ -171,6 +172,9 @@ func (d *daemon) open(c *config.Config, failed chan<- error) error {
 	if d.voice != nil {
 		d.opener.house = &d.voice.house
 		d.voice.serve(failed)
+		if d.opt.cold != nil {
+			d.opt.cold(d.voice)
+		}
 	}
 	s, err := d.opener.bind(c, f)
 	if err != nil {

@@ -78,6 +78,9 @@ func (h *house) take(next *home.Home, st stamp) {
 		return
 	}
 	h.read = time.Now()
+	if !next.English() {
+		h.log.Warn("the home's language is not English, which is all that the model understands: it declines all that is said", "file", h.path, "language", next.Language)
+	}
 	h.log.Info("home", "file", h.path, "language", next.Language, "floors", len(next.Floors), "areas", len(next.Areas), "entities", len(next.Entities))
 }
 

@@ -155,7 +155,7 @@ func (v *voice) info() *wyoming.Info {
 		done()
 	default:
 	}
-	m.Languages = []string{v.house.home().Language}
+	m.Languages = []string{"en"} // whatever the home's is: the model has no other
 	version, about := Version, "Home Assistant's intents, by a language model on this machine"
 	p := wyoming.Program{
 		Artifact: wyoming.Artifact{Name: "Bi-Mamba", Attribution: attribution, Installed: true, Description: &about, Version: &version}, Models: []wyoming.Model{m},

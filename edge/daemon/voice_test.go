@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -209,6 +208,20 @@ func TestHomeChanges(t *testing.T) {
 	}
 }
 
+// TestOtherLanguage: a home that is not English says so at the start, and clients are not told that its language is understood.
+func TestOtherLanguage(t *testing.T) {
+	d := newTester(t)
+	d.putHome(strings.Replace(lamps("Lampe"), `"en"`, `"de"`, 1))
+	d.configure(d.voiceLines()...)
+	d.run(Options{look: 20 * time.Millisecond})
+	if i, err := d.assistant().Describe(t.Context()); err != nil || !slices.Equal(i.Intent[0].Models[0].Languages, []string{"en"}) {
+		t.Errorf("%+v, %v", i, err)
+	}
+	if log := d.log.String(); !strings.Contains(log, "the home's language is not English") || !strings.Contains(log, "language=de") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
 // TestNoHome: a default that is missing is an empty home, until there is one.
 func TestNoHome(t *testing.T) {
 	d := newTester(t)
@@ -362,54 +375,33 @@ func TestCold(t *testing.T) {
 	d := newTester(t)
 	d.putHome(lamps("Desk lamp"))
 	d.configure(d.voiceLines()...)
-	c, err := config.Load([]string{"--config", d.file()}, nil, os.ReadFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := &daemon{}
-	x.logTo.set(newHandler(&d.log, c))
-	x.log = slog.New(&x.logTo)
-	x.opener.log = x.log
-	x.conf.Store(c)
-	f, err := openBlob(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if x.voice, err = x.openVoice(c, nil, f.Manifest()); err != nil {
-		t.Fatal(err)
-	}
-	defer x.voice.close()
-	x.voice.serve(make(chan error, 1))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	client, err := wyoming.Dial(ctx, x.voice.listeners[0].uri())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if i, err := client.Describe(ctx); err != nil || i.Intent[0].Models[0].Name != "bimamba-assistant-22m" {
-		t.Errorf("%+v, %v", i, err)
-	}
-	answered := make(chan error, 1)
-	go func() {
-		_, err := client.Handle(context.Background(), home.Request{Text: "turn on the desk lamp"})
-		answered <- err
-	}()
-	eventually(t, "the request has come", func() bool { return x.requests.Load() == 1 })
-	x.opener.house = &x.voice.house
-	s, err := x.opener.open(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x.models.swap(s)
-	close(x.voice.ready)
-	if err := <-answered; err != nil {
-		t.Error(err)
-	}
-	x.voice.close()
-	if err := s.close(); err != nil {
-		t.Error(err)
+	answered := make(chan string, 1)
+	d.run(Options{cold: func(v *voice) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		c, err := wyoming.Dial(ctx, v.listeners[0].uri())
+		if err != nil {
+			t.Error(err)
+			close(answered)
+			return
+		}
+		t.Cleanup(func() { c.Close() })
+		if i, err := c.Describe(ctx); err != nil || i.Intent[0].Models[0].Name != "bimamba-assistant-22m" {
+			t.Errorf("%+v, %v", i, err)
+		}
+		go func() {
+			r, err := c.Handle(context.Background(), home.Request{Text: "turn on the desk lamp"})
+			if err != nil {
+				t.Error(err)
+				close(answered)
+				return
+			}
+			answered <- named(r)
+		}()
+		eventually(t, "the request has come", func() bool { return v.d.requests.Load() == 1 })
+	}})
+	if got := <-answered; got != "HassTurnOn desk lamp" {
+		t.Error(got)
 	}
 }
 

@@ -69,6 +69,7 @@ const Task = "home"
 // An Assistant understands what is said in a home. It changes nothing itself. Its methods may be called from several goroutines.
 type Assistant struct {
 	e      *engine.Engine
+	limits limits
 	home   atomic.Pointer[place]
 	memory memory
 	ids    ids
@@ -80,6 +81,7 @@ type place struct {
 	home     *Home
 	names    *intent.Home
 	entities map[string]*Entity
+	confirm  map[string]bool   // Home.Confirm
 	scenes   map[string]string // names of scenes and scripts, by themselves as plain makes them
 }
 
@@ -91,7 +93,7 @@ func New(e *engine.Engine, h *Home) (*Assistant, error) {
 	if e.Tokens == nil {
 		return nil, engine.ErrNoTokenizer
 	}
-	a := &Assistant{e: e}
+	a := &Assistant{e: e, limits: calibrated}
 	a.SetHome(h)
 	return a, nil
 }
@@ -106,7 +108,7 @@ func (a *Assistant) SetHome(h *Home) {
 func (a *Assistant) Home() *Home { return a.home.Load().home }
 
 func newPlace(h *Home) *place {
-	p := &place{home: h, names: &intent.Home{Whole: true}, entities: make(map[string]*Entity, len(h.Entities)), scenes: map[string]string{}}
+	p := &place{home: h, names: &intent.Home{Whole: true}, entities: make(map[string]*Entity, len(h.Entities)), scenes: map[string]string{}, confirm: set(h.Confirm...)}
 	floors, areas := map[string][]string{}, map[string]*Area{}
 	for _, f := range h.Floors {
 		floors[f.ID] = append([]string{f.Name}, f.Aliases...)

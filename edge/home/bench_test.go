@@ -65,6 +65,7 @@ func BenchmarkHandle(b *testing.B) {
 			{"paraphrase", "get rid of that porch light"},
 			{"two", "turn on the desk lamp and close the living room blinds"},
 			{"refused", "what should I cook for dinner tonight"},
+			{"retried", "my coffee is too cold"},
 		} {
 			b.Run(fmt.Sprintf("%s-%d", c.name, len(a.Home().Entities)), func(b *testing.B) {
 				for b.Loop() {

@@ -17,6 +17,9 @@ type Finding struct {
 // Check finds names that cannot be told apart, and names that will hardly be heard or understood. A home that [Parse] took has no other faults.
 func (h *Home) Check() []Finding {
 	c := checker{home: h, called: map[string][]int{}}
+	if !h.English() {
+		c.found = append(c.found, Finding{true, "", fmt.Sprintf("language is %q, and the assistant understands English only: it declines all that is said", h.Language)})
+	}
 	if len(h.Entities) == 0 {
 		c.hint("", "there are no entities: only timers, lists, time and date will work; expose some to Assist in Home Assistant, or write them here")
 	}

@@ -8,7 +8,10 @@ import (
 )
 
 // guarded tells whether an action lets somebody in, or switches an alarm on or off, and so wants a yes: unlocking, opening doors, gates and garages, disarming.
-// Closing and locking do not.
+// Closing and locking do not. So does what the home says ([Home.Confirm]).
+//
+// Scripts and scenes run without a yes, unless they are called after such a thing: Home Assistant exposes none by itself, who does has chosen to have it run by
+// voice, and "movie night" that asks back is of no use. What one does cannot be known from here. Whoever wants to be asked puts "script.*" into confirm.
 func (p *place) guarded(a *Action) bool {
 	if intent.Reads(a.Intent) {
 		return false
@@ -19,8 +22,14 @@ func (p *place) guarded(a *Action) bool {
 	if domain == "lock" && a.Intent == "HassTurnOff" || domain == "cover" && opens && slices.Contains(doors, class) || domain == "alarm_control_panel" {
 		return true
 	}
+	if p.confirm[domain+".*"] {
+		return true
+	}
 	return slices.ContainsFunc(a.Entities, func(id string) bool {
 		e := p.entities[id]
+		if p.confirm[id] || p.confirm[e.Domain()+".*"] {
+			return true
+		}
 		switch e.Domain() {
 		case "lock":
 			return a.Intent == "HassTurnOff"

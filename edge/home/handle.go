@@ -52,6 +52,9 @@ func languages(home, request string) string {
 	return ""
 }
 
+// English tells whether the home's language is English. The assistant of a home in another one declines all that is said.
+func (h *Home) English() bool { return languages(h.Language, "") == "" }
+
 func primary(tag string) string {
 	s, _, _ := strings.Cut(strings.ReplaceAll(strings.ToLower(tag), "_", "-"), "-")
 	return s
@@ -65,7 +68,12 @@ func (a *Assistant) commands(ctx context.Context, p *place, r Request, text, her
 			tries = [][]string{{text}, parts}
 		}
 	}
-	if s := p.lastClause(text); s != "" {
+	if s := p.firstClause(text); s != "" {
+		tries = append(tries, []string{s})
+	}
+	if parts := p.behindReason(text); parts != nil { // the reason alone may be a wish, too
+		tries = slices.Insert(tries, 0, parts)
+	} else if s := p.lastClause(text); s != "" {
 		tries = append(tries, []string{s})
 	}
 	var first *Answer
@@ -88,6 +96,7 @@ func (a *Assistant) commands(ctx context.Context, p *place, r Request, text, her
 func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string, here string) (*Answer, error) {
 	ans := &Answer{Kind: Act}
 	doubt := false
+	var last *reading
 	for i, said := range parts {
 		if i > 0 && len(ans.Actions) > 0 {
 			said = pronouns().ReplaceAllString(said, "${1}"+about(&ans.Actions[len(ans.Actions)-1])+"${2}")
@@ -96,6 +105,18 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 		if err != nil {
 			return nil, err
 		}
+		if i > 0 && len(some) == 1 && some[0].everywhere() {
+			if where := last.place(); where != "" { // "open the blinds in the study and turn on the lights": those of the study
+				if x, err := a.readAs(ctx, p, strings.TrimRight(some[0].said, ".!? ")+where, here); err != nil {
+					return nil, err
+				} else if !x.outcome.Refused {
+					some[0] = x
+				}
+			}
+		} else if i > 0 && last != nil && last.everywhere() && some[len(some)-1].place() != "" {
+			doubt = true // "turn on the lights and close the shutter in the bedroom" may mean the lights there
+		}
+		last = some[len(some)-1]
 		for _, x := range some {
 			if len(ans.Actions) == 0 || x.score < ans.Score {
 				ans.Score = x.score
@@ -104,7 +125,7 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 				return a.refused(p, r, x, ans, here, doubt, i == len(parts)-1, len(parts) == 1), nil
 			}
 			doubt = doubt || x.ask || x.outcome.Doubt
-			switch x.sure() {
+			switch a.limits.sure(x) {
 			case unsure:
 				return &Answer{Kind: Decline, Text: "Sorry, I did not understand that.", Reason: "the score of " + x.text + " is too low", Score: ans.Score}, nil
 			case doubtful:
@@ -124,6 +145,27 @@ func (a *Assistant) all(ctx context.Context, p *place, r Request, parts []string
 	}
 	return a.settle(p, r, ans, doubt), nil
 }
+
+// place is the area or floor that a command names, as "in the Kitchen"; "" if it names none.
+func (x *reading) place() string {
+	if x.outcome.Refused {
+		return ""
+	}
+	if s, ok := x.outcome.Slots["area"].(string); ok {
+		return " in the " + s
+	}
+	if s, ok := x.outcome.Slots["floor"].(string); ok {
+		return " on the " + s
+	}
+	return ""
+}
+
+// everywhere tells whether a command is for all devices of a kind in the house, without saying so.
+func (x *reading) everywhere() bool {
+	return !x.outcome.Refused && x.place() == "" && len(x.outcome.Entities) > 1 && !whole().MatchString(x.said)
+}
+
+var whole = lazy(`(?i)\b(?:all|every|everything|everywhere|both|house|home)\b`)
 
 // later understands the command of a timer when that is set, as nobody may be there to be asked when it is over. no is why the timer is not set; why
 // is why the command wants a yes, "" if it wants none.
@@ -148,28 +190,37 @@ func (a *Assistant) later(ctx context.Context, p *place, r Request, command stri
 
 // one understands one command, which may be for several things: "turn on the lamp and the fan". Then there is a reading for each, and none is refused.
 func (a *Assistant) one(ctx context.Context, p *place, said, here string) ([]*reading, error) {
-	x, err := a.read(ctx, p, said, here)
-	if err != nil || x.taken() {
-		return []*reading{x}, err
+	said = clean(said)
+	first, err := a.first(ctx, p, said, here)
+	if err != nil || first.taken() {
+		return []*reading{first}, err
 	}
-next:
 	for _, parts := range [][]string{inBoth(said, p.isArea), both(said)} {
-		var some []*reading
-		for _, part := range parts {
-			y, err := a.read(ctx, p, part, here)
-			if err != nil {
-				return nil, err
-			}
-			if y.outcome.Refused {
-				continue next
-			}
-			some = append(some, y)
-		}
-		if len(some) > 0 {
-			return some, nil
+		if some, err := a.each(ctx, p, parts, here); err != nil || some != nil {
+			return some, err
 		}
 	}
-	return []*reading{x}, nil
+	x, err := a.again(ctx, p, said, here)
+	if x == nil {
+		x = first
+	}
+	return []*reading{x}, err
+}
+
+// each understands each of some commands. It is nil where one is refused.
+func (a *Assistant) each(ctx context.Context, p *place, parts []string, here string) (some []*reading, err error) {
+	for _, part := range parts {
+		part = clean(part)
+		x, err := a.first(ctx, p, part, here)
+		if err == nil && !x.taken() {
+			x, err = a.again(ctx, p, part, here)
+		}
+		if err != nil || x == nil || x.outcome.Refused {
+			return nil, err
+		}
+		some = append(some, x)
+	}
+	return some, nil
 }
 
 // refused is the answer to a command that is not done: a question, if its answer would make it one that is. before are the actions of the commands
@@ -306,26 +357,77 @@ func (x *reading) actions() []Action {
 // pronouns are what a later command calls the thing of the one before.
 var pronouns = lazy(`(?i)^(.*\b)(?:it|them|that|those)(\b.*)$`)
 
-// lastClause is what stands behind the last comma, if what is before only tells why: "the floor is dirty, start the vacuum". A pronoun in it means what
-// the reason names. It is "" if there is none.
+// behindReason is the commands behind a sentence that begins by telling why: "the floor is dirty, start the vacuum". It is nil where it does not.
+func (p *place) behindReason(text string) []string {
+	before, rest := "", text
+	for {
+		i := strings.IndexAny(rest, ",;")
+		if i < 0 || !tells().MatchString(strings.ToLower(clean(rest[:i]))) {
+			break
+		}
+		before += " " + rest[:i]
+		rest = strings.TrimSpace(rest[i+1:])
+	}
+	if before == "" || len(strings.Fields(rest)) < 2 {
+		return nil
+	}
+	parts := split(rest)
+	first, ok := p.refer(before, parts[0])
+	if !ok {
+		return nil
+	}
+	parts[0] = first
+	return parts
+}
+
+// lastClause is what stands behind the last comma, if what is before does no more than tell why. It is "" if there is none.
 func (p *place) lastClause(text string) string {
 	i := strings.LastIndexAny(text, ",;")
-	if i < 0 {
+	if i < 0 || len(strings.Fields(text[i+1:])) < 2 {
 		return ""
 	}
-	before, last := strings.ToLower(text[:i]), strings.TrimSpace(text[i+1:])
-	if len(strings.Fields(last)) < 2 || starts().MatchString(before) || noReason().MatchString(before) {
+	s, ok := p.refer(text[:i], strings.TrimSpace(text[i+1:]))
+	if !ok {
 		return ""
 	}
-	if pronouns().MatchString(last) {
-		name := p.names.Mentioned(before)
-		if name == "" {
-			return ""
-		}
-		return pronouns().ReplaceAllString(last, "${1}the "+name+"${2}")
-	}
-	return last
+	return s
 }
+
+// refer is a command behind a reason, with what it refers to: a pronoun means what the reason names, and a kind of devices is for the place that the reason
+// names. ok is false where what is in front does more than tell why.
+func (p *place) refer(before, command string) (s string, ok bool) {
+	before = strings.ToLower(strings.TrimSpace(before))
+	if starts().MatchString(before) || noReason().MatchString(before) {
+		return "", false
+	}
+	if pronouns().MatchString(command) {
+		name := p.names.Mentioned(before)
+		return pronouns().ReplaceAllString(command, "${1}the "+name+"${2}"), name != ""
+	}
+	// "The study is empty, lights off" is about the study.
+	if where := p.names.Place(before); where != "" && p.names.Mentioned(command) == "" && p.names.Place(command) == "" {
+		return there().ReplaceAllString(command, "") + " in the " + where, true
+	}
+	return command, true
+}
+
+// tells are sentences that begin by telling why.
+var tells = lazy(`^(?:i|i'm|i've|i am|we|we're|we've|somebody|someone|nobody|no one|there's|there is|there are|it's|it is|that's)\b|` +
+	`^(?:the|my|our|this|that) [^,;]*\b(?:is|are|has|have|had|gets|needs|feels|looks|smells|keeps|won't|doesn't|isn't|aren't)\b`)
+
+// there is the place that the reason names.
+var there = lazy(`(?i) (?:in |over )?there[.!?]*$|[.!?]+$`)
+
+// firstClause is what stands before the first comma, if what is behind it only tells why: "lights off, I'm going to sleep". It is "" if there is none.
+func (p *place) firstClause(text string) string {
+	m := because().FindStringSubmatch(text)
+	if m == nil || len(split(m[2])) > 1 || strings.ContainsAny(m[2], ",;") || noReason().MatchString(strings.ToLower(m[2])) || p.names.Mentioned(m[2]) != "" || p.names.Place(m[2]) != "" {
+		return ""
+	}
+	return m[1]
+}
+
+var because = lazy(`(?i)^([^,;]+?)(?:[,;] (?:because |since |as )?((?:i'm|i am|we're|we are|i|we|it's|it is|nobody|no one|there's|there is) .+)| (?:because|since) .+)$`)
 
 // noReason are words by which a clause does more than tell why.
 var noReason = lazy(`\b(?:if|when|unless|until|don't|dont|not|never|before|after|once|while|or|tomorrow|tonight|later)\b`)

@@ -18,7 +18,8 @@ const (
 
 // A Home is a house as its inhabitants speak of it. Its entities are what they may ask for; whatever is not in it cannot be switched.
 type Home struct {
-	Language string   `toml:"language"` // BCP 47, "en" or "en-GB"
+	Language string   `toml:"language"`          // BCP 47, "en" or "en-GB"
+	Confirm  []string `toml:"confirm,omitempty"` // what is asked about before it is done, beside doors, locks and alarms: entities' IDs, or "script.*" for a whole domain
 	Floors   []Floor  `toml:"floor,omitempty"`
 	Areas    []Area   `toml:"area,omitempty"`
 	Entities []Entity `toml:"entity,omitempty"`
@@ -77,17 +78,20 @@ func (h *Home) Floor(id string) *Floor {
 
 // A fault is what is wrong with one table of a home.
 type fault struct {
-	table string // "floor", "area", "entity"; "language" for that key; "" for the whole
+	table string // "floor", "area", "entity"; "language" or "confirm" for that key; "" for the whole
 	index int    // among the tables of its kind
 	err   error
 }
 
 func (f *fault) Error() string {
-	if f.table == "" || f.table == "language" {
+	if f.table == "" || f.key() {
 		return f.err.Error()
 	}
 	return fmt.Sprintf("%s %d: %v", f.table, f.index+1, f.err)
 }
+
+// key tells whether the fault is of a key outside of all tables.
+func (f *fault) key() bool { return f.table == "language" || f.table == "confirm" }
 
 // Validate checks what [Parse] promises: limits, unique IDs, areas and floors that exist, and names that are clean (see [Clean]).
 // It returns the first fault.
@@ -108,6 +112,14 @@ func (h *Home) validate() *fault {
 	}{{"floors", len(h.Floors), MaxFloors}, {"areas", len(h.Areas), MaxAreas}, {"entities", len(h.Entities), MaxEntities}} {
 		if l.n > l.atMost {
 			return &fault{"", 0, fmt.Errorf("there are %d %s; a home has at most %d", l.n, l.what, l.atMost)}
+		}
+	}
+	if len(h.Confirm) > MaxEntities {
+		return &fault{"confirm", 0, fmt.Errorf("confirm has %d lines; a home has at most %d entities", len(h.Confirm), MaxEntities)}
+	}
+	for _, s := range h.Confirm { // an entity that is not there is no fault: the home changes
+		if domain, whole := strings.CutSuffix(s, ".*"); !(whole && word(domain)) && !entityID(s) {
+			return &fault{"confirm", 0, fmt.Errorf("confirm has %q; write an entity's ID, or \"script.*\" for all of a domain", s)}
 		}
 	}
 	floors, areas, entities := map[string]bool{}, map[string]bool{}, map[string]bool{}

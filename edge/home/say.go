@@ -27,7 +27,7 @@ func about(a *Action) string {
 	switch {
 	case name != "" && name != "all":
 		s = "the " + name
-		if strings.HasPrefix(strings.ToLower(name), "the ") || strings.Contains(name, "'s ") {
+		if domain == "scene" || domain == "script" || strings.HasPrefix(strings.ToLower(name), "the ") || strings.Contains(name, "'s ") {
 			s = name
 		}
 	case class != "":
@@ -56,6 +56,7 @@ func plural(s string) string {
 // verbs are what turning on and off is called for domains where it is called something else.
 var verbs = map[string][2]string{
 	"cover": {"Open", "Close"}, "valve": {"Open", "Close"}, "lock": {"Lock", "Unlock"}, "scene": {"Activate", "Deactivate"}, "script": {"Run", "Stop"},
+	"alarm_control_panel": {"Arm", "Disarm"},
 }
 
 // order is an action as a command, without a full stop.
@@ -152,7 +153,7 @@ func (p *place) done(actions []Action) string {
 	case "HassTurnOn", "HassTurnOff", "HassSetPosition", "HassSetVolume", "HassClimateSetTemperature", "HassLightSet":
 		s := p.order(a)
 		for _, v := range []struct{ do, done string }{{"Turn ", "Turned "}, {"Open ", "Opened "}, {"Close ", "Closed "}, {"Lock ", "Locked "},
-			{"Unlock ", "Unlocked "}, {"Activate ", "Activated "}, {"Deactivate ", "Deactivated "}, {"Run ", "Started "}, {"Stop ", "Stopped "}, {"Make ", "Made "}} {
+			{"Unlock ", "Unlocked "}, {"Arm ", "Armed "}, {"Disarm ", "Disarmed "}, {"Activate ", "Activated "}, {"Deactivate ", "Deactivated "}, {"Run ", "Started "}, {"Stop ", "Stopped "}, {"Make ", "Made "}} {
 			if rest, ok := strings.CutPrefix(s, v.do); ok {
 				return v.done + rest + "."
 			}

@@ -10,10 +10,10 @@ const maxCommands = 8
 // starts are words that commands begin with. Behind an "and" they begin another one.
 var starts = lazy(`^(?:please |also |then |can you |could you |would you )*(?:turn|switch|open|close|shut|lock|unlock|set|dim|brighten|start|stop|pause|resume|play|skip|` +
 	`add|put|remove|cancel|make|change|activate|deactivate|enable|disable|run|raise|lower|increase|decrease|tell|announce|broadcast|what|what's|is|are|how|mute|unmute|kill|crank|` +
-	`light|vacuum|clean|hoover|heat|warm|cool|crank|secure|bolt|did|does|do|has|will|where|who|which|when|send|return|check|give|show|lift|roll|pull|draw|bring)\b`)
+	`light|vacuum|clean|hoover|heat|warm|cool|crank|secure|bolt|did|does|do|has|will|where|who|which|when|send|return|check|give|show|lift|roll|pull|draw|bring|hit|flick|flip|pop|snap|cut|douse|arm|disarm|dock|hold|hush|next|louder|quieter|ventilate|water)\b`)
 
 // joints are where a sentence may have another command.
-var joints = lazy(`(?i)[,;.]? (?:and then|and after that|and afterwards|and also|and|then|plus|as well as|while you're at it) |[,;] |\. `)
+var joints = lazy(`(?i)[,;.]? (?:and then|but|and after that|and afterwards|and also|and|then|plus|as well as|while you're at it) |[,;] |\. `)
 
 // states are what verbless commands end with: "lights off and blinds down".
 var states = lazy(`(?i)[\pL\d'] (?:on|off|up|down|open|shut|closed)[.!?]?$`)
@@ -78,7 +78,7 @@ func both(text string) []string {
 	return parts
 }
 
-var regexpAnd = lazy(`(?i),? (?:and|as well as|plus|along with) |, `)
+var regexpAnd = lazy(`(?i),? (?:and then|and also|and|as well as|plus|along with|then) |, `)
 
 // inBoth gives each of the places a command of its own: "turn on the lights in the kitchen and the hall", "turn on the kitchen and hall lights".
 // It is nil where there are no two.

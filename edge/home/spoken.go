@@ -15,6 +15,7 @@ func clean(text string) string {
 		}
 		text = s
 	}
+	text = gerunds().ReplaceAllStringFunc(text, func(s string) string { return bare[strings.ToLower(s)] })
 	text = tos().ReplaceAllString(offs().ReplaceAllString(text, "${1}off${2}"), "to $1")
 	for _, f := range fractions {
 		text = f.said().ReplaceAllString(text, f.is)
@@ -29,7 +30,7 @@ func clean(text string) string {
 	return text
 }
 
-// slips are numbers that sound like other words, in front of a unit.
+// slips are numbers that sound like other words, in front of a unit, and a few others.
 var slips = []struct {
 	said pattern
 	is   string
@@ -40,6 +41,9 @@ var slips = []struct {
 	{lazy(`(?i)\b(?:ate|eat) (percent|degrees|minutes?|seconds?|hours?)\b`), "8 $1"},
 	{lazy(`(?i)\b(?:tree|free) (percent|degrees|minutes?|seconds?|hours?)\b`), "3 $1"},
 	{lazy(`(?i)\b(?:sex|sicks) (percent|degrees|minutes?|seconds?|hours?)\b`), "6 $1"},
+	{lazy(`(?i)^((?:make|turn|paint|set|light|color|colour) .+) read$`), "$1 red"},
+	{lazy(`(?i)^((?:make|turn|paint|set|light|color|colour) .+) blew$`), "$1 blue"},
+	{lazy(`(?i)\btee ?vee\b`), "TV"},
 	{lazy(`(?i)\btin (percent|degrees|minutes?|seconds?|hours?)\b`), "10 $1"},
 }
 
@@ -76,15 +80,25 @@ var fractions = []struct {
 
 var (
 	prefix = lazy(`(?i)^(?:(?:hey|hi|hello|ok|okay|so|um+|uh+|uhm|er|well|alright|now|please|kindly|just|actually|listen|quick|also|then|and)[, ]+|` +
-		`(?:can|could|would|will) (?:you|we)(?: please| just| kindly)* |(?:i|we|you) (?:want|need|have|would like|would love|gotta|wanna|must)(?: you)?(?: to)? |` +
-		`i'd (?:like|love)(?: you)?(?: to)? |go ahead and |go now and |help me (?:to )?|let's |lets |be so kind (?:as to|and) |would you mind |do me a favor and )`)
-	suffix = lazy(`(?i)(?:[, ]+(?:please|thanks|thank you|for me|for us|right now|right away|immediately|at once|asap|will you|would you|could you|ok|okay|already|again))[.!?]*$`)
+		`(?:would you|do you) mind |(?:can|could|would|will) (?:you|we)(?: please| just| kindly)* |(?:i|we|you) (?:want|need|have|would like|would love|gotta|wanna|must|could use|could do with)(?: you)?(?: to)? |` +
+		`i'd (?:like|love|prefer|appreciate|rather have|be happier with)(?: it if)?(?: you)?(?: to)? |(?:we'd|we would) (?:like|love|prefer)(?: you)?(?: to)? |go ahead and |go now and |help me (?:to )?|` +
+		`let's |lets |be (?:so kind|a dear|nice) (?:as to|and) |how about |what about |why don't (?:you|we) |` +
+		`(?:it would|it'd) be (?:nice|great|good|lovely|better) (?:to have|to|if you(?: could| would)?) |(?:it's |it is )?time to |is there any chance (?:you could |of )|do me a (?:favor|favour) and )`)
+	suffix = lazy(`(?i)(?:[, ]+(?:please|thanks|thank you|for me|for us|if you can|if you could|if you don't mind|would be (?:nice|great|good|lovely|perfect)|right now|right away|immediately|at once|asap|will you|would you|could you|ok|okay|already|again))[.!?]*$`)
 
 	// offs are "of" where speech recognition did not hear "off".
 	// and tos are "too" for "to".
-	offs = lazy(`(?i)\b((?:turn|switch|shut) )of( |$)`)
-	tos  = lazy(`(?i)\btoo (the|my|our)\b`)
+	// gerunds are verbs behind "would you mind" and the like, which prefix has taken away.
+	offs    = lazy(`(?i)\b((?:turn|switch|shut) )of( |$)`)
+	gerunds = lazy(`(?i)^(?:turning|switching|opening|closing|shutting|locking|unlocking|setting|dimming|putting|making|starting|stopping|pausing|playing|lowering|raising|adding)\b`)
+	tos     = lazy(`(?i)\btoo (the|my|our)\b`)
 )
+
+// bare is the verb of a gerund.
+var bare = map[string]string{
+	"turning": "turn", "switching": "switch", "opening": "open", "closing": "close", "shutting": "shut", "locking": "lock", "unlocking": "unlock", "setting": "set", "dimming": "dim",
+	"putting": "put", "making": "make", "starting": "start", "stopping": "stop", "pausing": "pause", "playing": "play", "lowering": "lower", "raising": "raise", "adding": "add",
+}
 
 var ones = map[string]int{
 	"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,

@@ -14,7 +14,7 @@ import (
 // MaxFile is the largest home.toml in bytes; 10,000 entities with two names each have a third of it.
 const MaxFile = 4 << 20
 
-// Parse reads a home.toml: the key language, and tables [[floor]], [[area]] and [[entity]] with the keys of [Floor], [Area] and [Entity].
+// Parse reads a home.toml: the keys language and confirm, and tables [[floor]], [[area]] and [[entity]] with the keys of [Floor], [Area] and [Entity].
 // The home keeps to Validate. An error names line and column, or the line of the table that is wrong.
 func Parse(data []byte) (*Home, error) {
 	if len(data) > MaxFile {
@@ -110,7 +110,7 @@ func (f *fault) line(data []byte) int {
 		}
 		key := it.Node()
 		at := p.Shape(key.Raw).Start.Line
-		if string(key.Data) != f.table || it.Next() || (e.Kind == unstable.KeyValue) != (f.table == "language") {
+		if string(key.Data) != f.table || it.Next() || (e.Kind == unstable.KeyValue) != f.key() {
 			continue
 		}
 		if n == f.index {

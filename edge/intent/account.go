@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // checkNumbers compares the numbers of a call with those that were said. The model invents some where none was.
@@ -185,6 +186,9 @@ func (c *call) checkWay(*parameters) *Outcome {
 		}
 		return nil
 	}
+	if upDown[domain] && c.said.says(set("up down")) && !c.said.says(set("on off")) && set("turn crank bring turned")[c.said.words[0]] {
+		return refusal("Sorry, I did not understand how far.", "to turn %s up or down is not to turn it on or off", domain)
+	}
 	way, ok := ways[domain]
 	if !ok {
 		way = ways[""]
@@ -193,6 +197,8 @@ func (c *call) checkWay(*parameters) *Outcome {
 	switch {
 	case domain == "cover" && c.said.says(set("lock unlock secure bolt")):
 		return refusal("Sorry, that has no lock.", "a cover cannot be locked")
+	case domain == "alarm_control_panel" && !on && !off: // "set the alarm to away"
+		return refusal("Sorry, I can arm and disarm an alarm, and know none of its modes.", "no word says whether to arm or to disarm")
 	case domain == "lock" && !on && !off:
 		return refusal("Sorry, I did not understand that.", "no word says whether to lock or to unlock")
 	case on == off:
@@ -229,10 +235,47 @@ func (c *call) checkTexts() *Outcome {
 	}) {
 		return refusal("Play what?", "the query %q says nothing", s)
 	}
+	if s, ok := c.slots["search_query"].(string); ok && newUtterance(s).says(set("joke jokes funny fact facts riddle")) {
+		return refusal("Sorry, I can't tell any.", "the query %q is for something to be told", s)
+	}
+	if s, ok := c.slots["search_query"].(string); ok && c.device(s) {
+		return refusal("Sorry, I did not understand that.", "the query %q is a device", s)
+	}
+	if s, ok := c.slots["conversation_command"].(string); ok && c.said.cut(words(s)) { // "turn the fan off in 10 minutes" is not to "turn the fan" then
+		return refusal("Sorry, I did not understand all of that.", "the command %q is cut off", s)
+	}
 	if s, ok := c.slots["conversation_command"].(string); ok && (newUtterance(s).says(set("timer timers countdown wake alert remind notify warn ping")) || newUtterance(s).rest(set(timerWords)) == "") {
 		delete(c.slots, "conversation_command")
 	}
 	return nil
+}
+
+// device tells whether a text to play is what a device of another kind, or all of a kind, is called: "put on the fairy lights" plays nothing.
+func (c *call) device(text string) bool {
+	u := newUtterance(text)
+	for _, x := range c.home.index().near(u).entries {
+		if d := x.entity.Domain; d != "media_player" && d != "scene" && d != "script" && u.span(x.words) >= 0 && u.without(x.words).rest() == "" {
+			return true
+		}
+	}
+	return u.rest() != "" && u.rest(domainWords["light"], domainWords["fan"], domainWords["switch"], domainWords["cover"]) == ""
+}
+
+// without is the utterance with some of its words accounted for.
+func (u *utterance) without(ws []string) *utterance {
+	c := u.clone()
+	c.use(ws)
+	return c
+}
+
+// cut tells whether a command that is a part of the utterance leaves a word outside that turns it into another.
+func (u *utterance) cut(command []string) bool {
+	i := u.span(command)
+	if i < 0 {
+		return false
+	}
+	outside := &utterance{words: slices.Concat(u.words[:i], u.words[i+len(command):])}
+	return outside.says(set("on off open close closed shut lock unlock up down not"))
 }
 
 // hasText tells whether a slot holds free text.
@@ -243,6 +286,68 @@ func (c *call) hasText() bool {
 		}
 	}
 	return false
+}
+
+// Accounts tells whether each word of an utterance may be accounted for: where one is neither a command's nor near to one of the home's names, and no free
+// text can have it, Understand refuses the utterance whatever the model writes.
+func (h *Home) Accounts(utterance string) bool {
+	ix := h.index()
+	u := newUtterance(utterance)
+	if u.says(textWords()) {
+		return true
+	}
+	for i, w := range u.words {
+		joined := i > 0 && ix.words[u.words[i-1]+w] || i+1 < len(u.words) && ix.words[w+u.words[i+1]]
+		if !plain(w) && !valueWords()[w] && !joined && !ix.words[w] && len(ix.named(w)) == 0 {
+			return ix.near(u).names("todo") != nil // an item on a list
+		}
+	}
+	return true
+}
+
+// valueWords are those of slots' values.
+var valueWords = sync.OnceValue(func() map[string]bool {
+	all := map[string]bool{}
+	for _, list := range values {
+		for _, v := range list {
+			maps.Copy(all, set(strings.ReplaceAll(v, "_", " ")))
+		}
+	}
+	return all
+})
+
+// textWords are words of which one is said with a free text, or with a timer's name.
+var textWords = sync.OnceValue(func() map[string]bool {
+	all := maps.Clone(unitWords)
+	for name, k := range intents {
+		if k.timer() || slices.ContainsFunc(k.slots, func(s string) bool { return free[s] }) {
+			maps.Copy(all, mustSay[name])
+		}
+	}
+	return all
+})
+
+// wishes tells whether it begins as one for a state does: "have the blinds closed", "make sure that the door is locked".
+func (u *utterance) wishes() bool {
+	if len(u.words) < 3 {
+		return false
+	}
+	switch a, b := u.words[0], u.words[1]; a {
+	case "have", "get", "want", "keep", "leave", "let", "put":
+		return set("the my our all both it")[b]
+	case "ensure":
+		return true
+	case "make", "be":
+		return b == "sure"
+	case "see":
+		return b == "that" || b == "to"
+	}
+	return false
+}
+
+// asks tells whether it begins as a question about how things are: "is the garage shut" closes nothing.
+func (u *utterance) asks() bool {
+	return len(u.words) > 1 && set("is are was were did does has who what whats which when where why how hows")[u.words[0]] && u.words[1] != "about"
 }
 
 // itemEnd is an item with the list behind it.
@@ -276,6 +381,12 @@ func (c *call) checkRest(p *parameters) *Outcome {
 	}
 	if !c.reads() && !c.timer() && c.said.says(conditions) && !c.hasText() {
 		return refusal("Sorry, I can only do things at once.", "the utterance has a condition")
+	}
+	if c.onOff() && c.said.asks() {
+		return refusal("Sorry, I did not understand that.", "the utterance asks, and %s acts", c.intent)
+	}
+	if c.intent == "HassGetState" && c.slots["state"] != nil && c.said.wishes() {
+		return refusal("Sorry, I did not understand that.", "the utterance wants a state and does not ask for one")
 	}
 	if c.intent == "HassGetState" && c.said.says(set("who whos")) && c.slots["domain"] != "person" {
 		return refusal("Sorry, I can't tell who.", "who is asked for, and the answer is no person")

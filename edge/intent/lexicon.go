@@ -274,3 +274,21 @@ func (h *Home) Mentioned(text string) string {
 	}
 	return best
 }
+
+// Place is the one area, or floor, that a text names word for word, "" if it names none or several.
+func (h *Home) Place(text string) string {
+	u := newUtterance(text)
+	ix := h.index()
+	found := ""
+	for _, l := range []*lexicon{&ix.areas, &ix.floors} {
+		for _, i := range l.find(u) {
+			if e := &l.entries[i]; u.span(e.words) >= 0 {
+				if found != "" {
+					return ""
+				}
+				found = e.spelling
+			}
+		}
+	}
+	return found
+}

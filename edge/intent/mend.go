@@ -49,7 +49,7 @@ func (h *Home) Mend(utterance string) string {
 				continue
 			}
 		}
-		if ix.words[w] || plain(w) {
+		if ix.words[w] || plain(w) || otherWords[w] {
 			continue
 		}
 		best, least := "", 0
@@ -73,8 +73,8 @@ func bareWord(s string) string {
 	return ""
 }
 
-// similar are the home's words, and those of commands, that are similar to w.
-func (ix *index) similar(w string) []string {
+// named are the home's words that are similar to w.
+func (ix *index) named(w string) []string {
 	var out []string
 	for _, l := range []*lexicon{&ix.names, &ix.areas, &ix.floors} {
 		for _, d := range deletes(w) {
@@ -90,6 +90,12 @@ func (ix *index) similar(w string) []string {
 			}
 		}
 	}
+	return out
+}
+
+// similar are the home's words that are similar to w, or those of commands where there are none.
+func (ix *index) similar(w string) []string {
+	out := ix.named(w)
 	if len(out) == 0 && len(w) >= 4 {
 		s := sound(w)
 		for _, c := range commands() {
@@ -107,7 +113,7 @@ func abs(n int) int { return max(n, -n) }
 type Reading struct {
 	Text string
 	Word string // the home's word in it that was heard as another
-	far  int
+	Far  int    // how far that one is from what was heard; the nearest is first
 }
 
 // Readings are what else an utterance may have been, where speech recognition heard another word, or two, for one of the home's that only sounds a
@@ -153,7 +159,7 @@ func (h *Home) Readings(utterance string) []Reading {
 			add(0, 1, w, heard{x, sound(x)})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Reading) int { return cmp.Compare(a.far, b.far) })
+	slices.SortStableFunc(all, func(a, b Reading) int { return cmp.Compare(a.Far, b.Far) })
 	var out []Reading
 	for _, r := range all {
 		if !slices.ContainsFunc(out, func(o Reading) bool { return o.Text == r.Text }) && len(out) < maxReadings {

@@ -149,20 +149,22 @@ func (c *call) choose(all []match) *Outcome {
 // exact tells whether a name was said word for word.
 func (c *call) exact(m match) bool { return c.said.span(m.words) >= 0 }
 
-// ask asks which of some entities is meant.
+// ask asks which of some entities is meant, by what an answer can tell them apart by.
 func (c *call) ask(which []*Entity) *Outcome {
-	var names []string
-	for _, e := range which {
-		names = append(names, e.Names[0])
-	}
-	same := slices.ContainsFunc(which[1:], func(e *Entity) bool { return strings.EqualFold(e.Names[0], which[0].Names[0]) })
-	for i, e := range which {
-		if same && len(e.Areas) > 0 {
-			names[i] = "the one in the " + e.Areas[0]
+	names := labels(which)
+	o := refusal("", "the utterance may mean any of %q", names)
+	for i, n := range names {
+		if j := slices.Index(names, n); j < i {
+			where := ""
+			if which[i].area() != "" {
+				where = " in the " + which[i].area()
+			}
+			o.Text = fmt.Sprintf("Sorry, several things%s are called %s, and I cannot tell them apart. Please rename one.", where, which[i].Names[0])
+			o.Reason = fmt.Sprintf("%s and %s cannot be told apart", which[j].ID, which[i].ID)
+			return o
 		}
 	}
 	const most = 4
-	o := refusal("", "the utterance may mean any of %q", names)
 	if len(names) > most {
 		o.Text = fmt.Sprintf("Which one? There are %d.", len(names))
 	} else {
@@ -170,6 +172,42 @@ func (c *call) ask(which []*Entity) *Outcome {
 	}
 	o.Choices = which
 	return o
+}
+
+// labels are what entities are called in a question: their names, with their areas or kinds where names are not enough.
+func labels(which []*Entity) []string {
+	out := make([]string, len(which))
+	for i, e := range which {
+		var twins []*Entity
+		for _, o := range which {
+			if o != e && strings.EqualFold(o.Names[0], e.Names[0]) {
+				twins = append(twins, o)
+			}
+		}
+		kind := "one"
+		if slices.ContainsFunc(twins, func(o *Entity) bool {
+			return o.Domain != e.Domain && spelled(o.Areas, e.area()) != "" || o.area() == "" && e.area() == ""
+		}) {
+			kind = strings.ReplaceAll(e.Domain, "_", " ")
+		}
+		switch {
+		case len(twins) == 0 || kind == "one" && e.area() == "":
+			out[i] = e.Names[0]
+		case e.area() == "":
+			out[i] = "the " + kind
+		default:
+			out[i] = "the " + kind + " in the " + e.area()
+		}
+	}
+	return out
+}
+
+// area is the name of the entity's area, "" if it is in none.
+func (e *Entity) area() string {
+	if len(e.Areas) == 0 {
+		return ""
+	}
+	return e.Areas[0]
 }
 
 // supports tells whether the utterance has all words of a name, those aside that the name of the entity's area has, too.
@@ -213,6 +251,9 @@ func (c *call) setTarget(e *Entity, name string) {
 // tells are domains whose entities have a state and nothing to turn on.
 var tells = set("sensor binary_sensor person weather device_tracker sun zone todo calendar event update image camera conversation tts stt wake_word")
 
+// positioned are domains whose entities have a position; a fan's speed and a lamp's brightness are none.
+var positioned = set("cover valve")
+
 // fits tells whether the tool can be meant for an entity.
 func (c *call) fits(p *parameters, e *Entity) bool {
 	if d := p.Properties["domain"]; d != nil && e.Domain != "" {
@@ -220,7 +261,7 @@ func (c *call) fits(p *parameters, e *Entity) bool {
 			return false
 		}
 	}
-	if c.onOff() && tells[e.Domain] {
+	if c.onOff() && tells[e.Domain] || c.intent == "HassSetPosition" && e.Domain != "" && !positioned[e.Domain] {
 		return false
 	}
 	d := c.domain()

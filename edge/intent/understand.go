@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -46,6 +47,11 @@ func (h *Home) Understand(utterance, completion, here string) Outcome {
 		p.Properties[k] = &parameter{}
 	}
 	if o := c.resolve(p); o != nil {
+		if c.intent == "HassClimateGetTemperature" && c.slots["area"] != nil && c.tool == nil {
+			if o := h.sensed(utterance, c.slots["area"], here); !o.Refused {
+				return o
+			}
+		}
 		o.Intent, o.Slots = c.intent, c.slots
 		return *o
 	}
@@ -67,7 +73,19 @@ func (h *Home) Understand(utterance, completion, here string) Outcome {
 	if o := c.several(); o != nil {
 		return *o
 	}
+	if class := c.slots["device_class"]; class != nil && c.intent == "HassGetState" && len(c.entities()) == 0 {
+		return refuse("Sorry, I can't tell.", "no entity of the class %q", class)
+	}
 	return Outcome{Text: reply, Doubt: c.onOff() && !c.said.says(verbs), Meaning: Meaning{Intent: c.intent, Slots: c.slots, Entities: c.entities()}}
+}
+
+// sensed is a question for the temperature of an area that has no thermostat: its sensor knows it.
+func (h *Home) sensed(utterance string, area any, here string) Outcome {
+	b, err := json.Marshal(map[string]any{"intent": "HassGetState", "area": area, "domain": "sensor", "device_class": "temperature"})
+	if err != nil {
+		return refuse("", "%v", err)
+	}
+	return h.Understand(utterance, string(b), here)
 }
 
 // singulars are the words that mean one device of a domain, of which there may be several. What has an s behind it means all.
@@ -157,19 +175,22 @@ func lacks(text, reason string, args ...any) Outcome {
 	return o
 }
 
-// Choose is the one of some entities that an answer to "Which one?" names, by words of its name or area that the others do not have; nil if it
+// Choose is the one of some entities that an answer to "Which one?" names, by words of its name, area or kind that the others do not have; nil if it
 // names none.
 func Choose(answer string, among []*Entity) *Entity {
 	u := newUtterance(answer)
 	var chosen *Entity
+	tell := func(e *Entity) []string {
+		return words(strings.Join(slices.Concat(e.Names, e.Areas, []string{strings.ReplaceAll(e.Domain, "_", " ")}), " "))
+	}
 	for i, e := range among {
 		var others []string
 		for j, o := range among {
 			if j != i {
-				others = append(others, words(strings.Join(append(slices.Clone(o.Names), o.Areas...), " "))...)
+				others = append(others, tell(o)...)
 			}
 		}
-		own := less(words(strings.Join(append(slices.Clone(e.Names), e.Areas...), " ")), others)
+		own := less(tell(e), others)
 		if !slices.ContainsFunc(own, u.hasWord) {
 			continue
 		}
@@ -189,7 +210,8 @@ func (h *Home) Chosen(o Outcome, e *Entity) Outcome {
 		m.Slots["area"] = e.Areas[0] // the name alone does not tell
 	}
 	delete(m.Slots, "device_class")
-	if _, ok := m.Slots["domain"]; ok {
+	_, ok := m.Slots["domain"]
+	if ok || slices.ContainsFunc(o.Choices, func(x *Entity) bool { return x.Domain != e.Domain && strings.EqualFold(x.Names[0], e.Names[0]) }) {
 		m.Slots["domain"] = e.Domain
 	}
 	return Outcome{Meaning: m}

@@ -32,6 +32,9 @@ var placeWords = set("room rooms area areas space place floor floors level flat 
 // logicWords turn a command into another. They are never taken for a slip of something else.
 var logicWords = set("but except not no dont doesnt didnt without or never only unless cannot cant wont nor other others")
 
+// otherWords only sound like those of commands, and mean something else.
+var otherWords = set("hire reply")
+
 // joinWords are between two commands, or two things.
 var joinWords = set("and then")
 
@@ -59,11 +62,15 @@ var (
 
 // ways are the verbs that turn things of a domain on, and those that turn them off; "" is for all other domains.
 var ways = map[string][2]map[string]bool{
-	"cover": {set("open raise lift up opened"), set("close shut lower down closed")},
-	"valve": {set("open opened on"), set("close shut closed off")},
-	"lock":  {set("lock secure locked"), set("unlock open unlocked")},
-	"":      {set("activate enable start illuminate"), set("off deactivate disable stop out kill")},
+	"cover":               {set("open raise lift up opened"), set("close shut lower down closed")},
+	"valve":               {set("open opened on"), set("close shut closed off")},
+	"lock":                {set("lock secure locked"), set("unlock open unlocked")},
+	"alarm_control_panel": {set("on arm armed activate enable start"), set("off disarm disarmed deactivate disable stop")},
+	"":                    {set("activate enable start illuminate"), set("off deactivate disable stop out kill")},
 }
+
+// upDown are domains whose things are louder, brighter, warmer or faster when they are turned up.
+var upDown = set("media_player light climate fan")
 
 // opposites are intents that the model takes for each other, and the words that tell them apart.
 var opposites = []struct {

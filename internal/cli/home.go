@@ -43,6 +43,11 @@ assistant may act on; what is not in it cannot be switched. bimambad reads it wi
   aliases = ["reading lamp"]
   area = "bedroom"
 
+  confirm = ["script.*", "switch.heater"]     # in front of all tables
+
+The assistant wants a yes before it unlocks, opens a door, a gate or a garage, touches an alarm, or does what is in "confirm": entities' ids, or a domain with ".*".
+Scripts and scenes run without one, unless their names speak of doors, locks or alarms: what they do cannot be known, and who exposes one wants it run by voice.
+
 An entity may have "device_class" and "unit", too, as in Home Assistant. Aliases, floors and areas may be left out. The part of an entity's id before the dot says what
 kind of thing it is: light, switch, cover, lock, fan, climate, media_player, vacuum, scene, todo, sensor, ...`,
 		Example: "  bimamba home sync --ha ws://homeassistant.local:8123 --token-file token\n  bimamba home check home.toml\n  bimamba home show home.toml",
@@ -241,10 +246,14 @@ The token is a long-lived access token of an administrator: in Home Assistant un
 everything that the user may. At wss:// the certificate is checked.
 
 The file is replaced whole or not at all, and only if something has changed, so that bimambad does not read it again for nothing. A home.toml that was written by hand
-is kept unless --force is given: put into Home Assistant what you would put into it.
+is kept unless --force is given: put into Home Assistant what you would put into it. Only its list "confirm" stays as you write it.
 
 With --watch sync goes on: Home Assistant reports what changes, and the file follows after 2 seconds in which nothing more has. Where the connection ends, it is made
 again, after 1 second, then 2, 4, ... up to a minute.
+
+As a service under systemd that is bimamba-home.service, which the package installs and leaves off. With the token in /etc/bimamba/home.token (mode 0600) and the line
+HA=ws://HOST:8123 in /etc/bimamba/home.env, "systemctl enable --now bimamba-home" keeps /var/lib/bimamba-home/home.toml, and bimambad reads it with the line
+home = "/var/lib/bimamba-home/home.toml" in its configuration.
 
 --json prints for every reading {"file","version","written","language","floors","areas","entities","notes"}; language tells whether that has changed, and floors,
 areas and entities are {"added","removed","changed"}, lists of IDs.`,
@@ -275,7 +284,10 @@ areas and entities are {"added","removed","changed"}, lists of IDs.`,
 }
 
 // synced is the first line of files that sync writes, and may replace.
-const synced = "# Written by bimamba home sync; what is changed here by hand gets lost.\n"
+const synced = "# Written by bimamba home sync; what is changed here by hand gets lost, but for the list confirm.\n"
+
+// syncedBefore is what older versions wrote there.
+const syncedBefore = "# Written by bimamba home sync; what is changed here by hand gets lost.\n"
 
 func (s *homeSync) run(ctx context.Context) error {
 	var err error
@@ -341,7 +353,7 @@ func (s *homeSync) mayWrite() error {
 		return nil
 	case err != nil:
 		return err
-	case !bytes.HasPrefix(b, []byte(synced)):
+	case !bytes.HasPrefix(b, []byte(synced)) && !bytes.HasPrefix(b, []byte(syncedBefore)):
 		return fmt.Errorf("%s was not written by sync; --force replaces it", s.out)
 	}
 	return nil
@@ -378,11 +390,6 @@ func (s *homeSync) sync(ctx context.Context, c *hass.Client) error {
 	if err != nil {
 		return err
 	}
-	b, err := h.Marshal()
-	if err != nil {
-		return err
-	}
-	b = append([]byte(synced), b...)
 	old, err := os.ReadFile(s.out)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return writeError{err}
@@ -390,7 +397,14 @@ func (s *homeSync) sync(ctx context.Context, c *hass.Client) error {
 	before, err := home.Parse(old)
 	if old == nil || err != nil {
 		before = nil
+	} else {
+		h.Confirm = before.Confirm
 	}
+	b, err := h.Marshal()
+	if err != nil {
+		return err
+	}
+	b = append([]byte(synced), b...)
 	d := hass.Compare(before, h)
 	written := !bytes.Equal(old, b)
 	if written {

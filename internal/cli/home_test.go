@@ -92,10 +92,22 @@ func TestHomeSync(t *testing.T) {
 		t.Error("the file was written although nothing had changed")
 	}
 
+	// What is to be asked about is the owner's, and stays.
+	b, err := os.ReadFile(s.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = bytes.Replace(b, []byte("language = "), []byte("confirm = [\"script.*\"]\nlanguage = "), 1)
+	if err := os.WriteFile(s.out, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	server.Set("config/area_registry/list", `[{"area_id":"bedroom","name":"Master bedroom","aliases":[],"floor_id":null}]`)
 	s.json = true
 	if err := s.run(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if h, err := home.Read(s.out); err != nil || len(h.Confirm) != 1 {
+		t.Errorf("%+v, %v", h, err)
 	}
 	text := out.String()
 	var report struct {

@@ -127,7 +127,7 @@ func TestDeb(t *testing.T) {
 		for _, name := range []string{
 			"/usr/bin/bimamba", "/usr/share/bimamba/default.bimamba", "/usr/share/man/man1/bimamba.1.gz", "/usr/share/man/man8/bimambad.8.gz", "/usr/share/man/man5/bimambad.toml.5.gz",
 			"/usr/share/bash-completion/completions/bimamba", "/usr/share/zsh/vendor-completions/_bimamba", "/usr/share/fish/vendor_completions.d/bimamba.fish",
-			"/usr/share/doc/bimamba/changelog.gz", "/usr/share/doc/bimamba/copyright", "/usr/lib/systemd/system/bimambad.service", "/usr/lib/systemd/system/bimambad.socket",
+			"/usr/share/doc/bimamba/changelog.gz", "/usr/share/doc/bimamba/copyright", "/usr/lib/systemd/system/bimambad.service", "/usr/lib/systemd/system/bimambad.socket", "/usr/lib/systemd/system/bimamba-home.service",
 			"/usr/lib/sysusers.d/bimamba.conf", "/usr/lib/tmpfiles.d/bimamba.conf",
 		} {
 			if len(files[name].Data) == 0 {

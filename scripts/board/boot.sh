@@ -131,9 +131,10 @@ virt)
 raspi3b)
 	from_fat bcm2837-rpi-3-b.dtb
 	# The first serial port belongs to Bluetooth.
-	args=(-M raspi3b -dtb "$run/bcm2837-rpi-3-b.dtb" -drive "if=sd,format=$format,file=$disk" -netdev "$net" -device usb-net,netdev=net
+	args=(-M raspi3b -dtb "$run/bcm2837-rpi-3-b.dtb" -drive "if=sd,format=$format,file=$disk" -netdev "$net" -device usb-net,netdev=net,port=1
 		-serial null -serial "file:$run/console.log")
 	console=ttyS1,115200
+	append="modprobe.blacklist=cdc_subset $append" # takes the card before cdc_ether does, at times, and gives it an address by chance
 	;;
 *) usage ;;
 esac

@@ -103,13 +103,14 @@ for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgra
 	ln -sf /dev/null "$etc/systemd/system/$unit"
 done
 
-# The initrd: a busybox, and the modules that the root is found with on virtio (QEMU's virt) and on an SD card (raspi3b), in the order of their needs.
+# The initrd: a busybox, and the modules that the root is found with on virtio (QEMU's virt) and on an SD card (raspi3b), in the order of their needs; and those of
+# raspi3b's network card, whose emulated USB loses it for good, at times, when it is looked for while the system starts.
 kernel=$(basename "$root"/lib/modules/*-arm64)
 depmod -b "$root" "$kernel"
 init=$work/init
 mkdir -p "$init"/{bin,proc,sys,dev,root,modules}
 cp "$root/usr/bin/busybox" "$init/bin/"
-for module in virtio_pci virtio_mmio virtio_blk mmc_block bcm2835 sdhci-iproc ext4; do
+for module in virtio_pci virtio_mmio virtio_blk mmc_block bcm2835 sdhci-iproc ext4 phy-generic dwc2 cdc_ether; do
 	modprobe -d "$root" -S "$kernel" --show-depends $module 2>/dev/null | sed -n 's/^insmod //p' || true # some are in the kernel
 done | awk '!seen[$1]++ { print $1 }' >"$work/modules"
 n=100
@@ -131,6 +132,16 @@ cat >"$init/init" <<-'END'
 			[ -b $disk ] && busybox mount -o rw $disk /root && break 2
 		done
 		busybox sleep 0.1
+	done
+	dwc2=/sys/bus/platform/drivers/dwc2
+	for try in 1 2 3 4 5; do
+		[ -e $dwc2/3f980000.usb ] || break
+		for i in $(busybox seq 100); do
+			[ -e /sys/class/net/usb0 ] && break 2
+			busybox sleep 0.1
+		done
+		echo 3f980000.usb >$dwc2/unbind
+		echo 3f980000.usb >$dwc2/bind
 	done
 	busybox mount --move /dev /root/dev
 	busybox umount /proc /sys

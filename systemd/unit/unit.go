@@ -46,6 +46,7 @@ func Files(p Params) []File {
 		{"/usr/lib/systemd/system/bimambad.socket", 0o644, Socket()},
 		{"/usr/lib/systemd/system/bimamba.slice", 0o644, Slice(p)},
 		{"/usr/lib/systemd/system/bimamba-voice.service", 0o644, Voice()},
+		{"/usr/lib/systemd/system/bimamba-home.service", 0o644, Home()},
 		{"/usr/lib/sysusers.d/bimamba.conf", 0o644, Sysusers()},
 		{"/usr/lib/tmpfiles.d/bimamba.conf", 0o644, Tmpfiles()},
 	}
@@ -59,6 +60,10 @@ func Socket() string { return Params{}.render("bimambad.socket") }
 
 // Voice is bimamba-voice.service: `bimamba voice` with the configuration /etc/bimamba/voice.toml, if there is one.
 func Voice() string { return Params{}.render("bimamba-voice.service") }
+
+// Home is bimamba-home.service: `bimamba home sync --watch` with the address in /etc/bimamba/home.env and the token in /etc/bimamba/home.token, if they are there. It
+// keeps /var/lib/bimamba-home/home.toml.
+func Home() string { return Params{}.render("bimamba-home.service") }
 
 // Slice is bimamba.slice. A service's MemoryMin= protects no more than its slice's, and system.slice has none.
 func Slice(p Params) string { return p.render("bimamba.slice") }

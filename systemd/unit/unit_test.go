@@ -44,10 +44,10 @@ func parse(t *testing.T, name, text string) map[string][]string {
 func TestLines(t *testing.T) {
 	for name, text := range map[string]string{
 		"service": Service(defaultModel), "service without limits": Service(Params{}), "notify-reload": Service(Params{NotifyReload: true}),
-		"socket": Socket(), "slice": Slice(defaultModel), "slice without limits": Slice(Params{}), "memory": Memory(defaultModel), "sensors": Sensors(), "voice": Voice(),
+		"socket": Socket(), "slice": Slice(defaultModel), "slice without limits": Slice(Params{}), "memory": Memory(defaultModel), "sensors": Sensors(), "voice": Voice(), "home": Home(),
 	} {
 		for key, v := range parse(t, name, text) {
-			many := []string{"Service.SystemCallFilter", "Service.DeviceAllow", "Socket.ListenStream"}
+			many := []string{"Unit.ConditionPathExists", "Service.SystemCallFilter", "Service.DeviceAllow", "Socket.ListenStream"}
 			if len(v) > 1 && !slices.Contains(many, key) {
 				t.Errorf("%s: %s is assigned %d times", name, key, len(v))
 			}
@@ -124,6 +124,24 @@ func TestFiles(t *testing.T) {
 				t.Errorf("%s: %q", name, line)
 			}
 		}
+	}
+}
+
+// TestHome lets systemd read the service that keeps the home, which is no more open than the daemon.
+func TestHome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bimamba-home.service")
+	text := strings.Replace(Home(), "/usr/bin/bimamba ", "/bin/true ", 1) // verify looks for the program
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := analyze(t, "verify", "--man=no", path); err != nil || strings.TrimSpace(out) != "" {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := analyze(t, "security", "--no-pager", "--offline=true", "--threshold=20", path); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if v := parse(t, "home", Home()); !strings.Contains(strings.Join(v["Service.ExecStart"], ""), "/usr/bin/bimamba home sync --ha ${HA} --token-file ${CREDENTIALS_DIRECTORY}/token") {
+		t.Errorf("ExecStart=%v", v["Service.ExecStart"])
 	}
 }
 

@@ -119,7 +119,8 @@ var options = []option{
 	{
 		name: "home", group: "Assistant", arg: "FILE", def: defaultHome, live: true, field: func(c *Config) any { return &c.Home },
 		help: "The rooms and devices that may be asked for, which `bimamba home sync` writes. It is read again when it changes. It may be missing unless it is named. With " +
-			"$CONFIGURATION_DIRECTORY its default is home.toml in there.",
+			"$CONFIGURATION_DIRECTORY its default is home.toml in there. What its list confirm names wants a yes before it is done, as doors, locks and alarms do: \"script.*\" for all scripts, " +
+			"which run without one otherwise.",
 	},
 	{
 		name: "wyoming", group: "Assistant", arg: "ADDRESS", field: func(c *Config) any { return &c.Wyoming },
