@@ -114,6 +114,8 @@ func TestActions(t *testing.T) {
 	if m := arrives(t, got); m.Intent != timerFinished || m.Slots["text"] != "The 3 second timer is done." || m.Slots["seconds"] != 3.0 {
 		t.Errorf("%+v", m)
 	}
+	// Who listens may have it before the broker has acknowledged it, and what was not is sent again.
+	eventually(t, "both are done", func() bool { return d.metric(`bimamba_actions_total{outcome="done"}`) == "2" })
 	broker.Stop()
 	eventually(t, "the client sees it", func() bool { return strings.Contains(d.log.String(), "MQTT: no connection") })
 	r := hears(t, socket, "turn off the ceiling light")

@@ -29,20 +29,24 @@ memory() {
 # swap: with a swap file, and more asked for than is free, others are swapped and the daemon is not. Swappiness leaves the pages of programs in memory: an emulator
 # that has to translate them again and again stands still for minutes.
 swap() {
-	local size
+	local size hog
 	# An emulator that swaps stands still for longer than the watchdog waits.
 	mkdir -p /run/systemd/system/$service.d && printf '[Service]\nWatchdogSec=0\n' >/run/systemd/system/$service.d/e2e.conf && systemctl daemon-reload && systemctl restart $service
 	dd if=/dev/zero of=/swap bs=1M count=128 oflag=direct status=none && chmod 600 /swap && mkswap -q /swap && swapon /swap || exit 1
 	sysctl -q vm.swappiness=200 vm.drop_caches=1
 	size=$(($(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo) + 40 * 1024))
-	(head -c ${size}K /dev/zero && sleep 30) | tail -c ${size}K >/dev/null &
+	mkfifo /run/hog
+	dd if=/dev/zero of=/run/hog bs=${size}K count=1 status=none &
+	hog=$!
+	exec 3</run/hog # it fills its memory, and waits until somebody reads
 	swapped() { [ "$(awk 'NR > 1 { print $4 }' /proc/swaps)" -gt 8192 ]; }
 	check "the board swaps" eventually 120 swapped
 	check "it answers meanwhile" ask
 	check "no swap is used by the daemon, $(awk 'NR > 1 { print $4 }' /proc/swaps) KiB by others" is "$(kb status VmSwap) $(cat $group/memory.swap.current)" '0 0'
 	figure "swap of the daemon under pressure, KiB" "$(kb status VmSwap)"
-	wait
-	swapoff /swap && rm /swap
+	kill $hog
+	exec 3<&-
+	swapoff /swap && rm /swap /run/hog
 	check "it was not killed" is "$(show NRestarts)" 0
 }
 
