@@ -111,7 +111,8 @@ func TestOpenDefault(t *testing.T) {
 	}
 	ids := make([]uint32, 0, 64)
 	tok.Encode(ids, "turn on the kitchen lights")
-	if n := testing.AllocsPerRun(100, func() { tok.Encode(ids, "turn on the kitchen lights") }); n > 2 {
+	// With the race detector, which has -short here, a sync.Pool forgets some of what it is given.
+	if n := testing.AllocsPerRun(100, func() { tok.Encode(ids, "turn on the kitchen lights") }); n > 2 && !testing.Short() {
 		t.Errorf("%v allocations an Encode", n)
 	}
 }
