@@ -68,15 +68,11 @@ func (s *Store) mend() (bool, error) {
 	if bad == nil {
 		return false, nil
 	}
-	unlock, err := s.lockState()
+	st, unlock, err := s.locked()
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	st, err := s.load()
-	if err != nil {
-		return false, err
-	}
 	to := ""
 	for _, c := range slices.Backward(st.Confirmed) {
 		if s.whole(c) == nil {

@@ -106,3 +106,17 @@ func (s *Store) lockState() (unlock func(), err error) {
 	}
 	return s.disk.flock("state.lock", "", true)
 }
+
+// locked reads the state and keeps it from others until unlock.
+func (s *Store) locked() (st *state, unlock func(), err error) {
+	unlock, err = s.lockState()
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err = s.load()
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return st, unlock, nil
+}

@@ -41,12 +41,8 @@ func (s *Store) Status(program string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	previous, err := s.Previous()
-	if err != nil {
-		return nil, err
-	}
 	out := &Status{
-		Protocol: Protocol, Program: program, Current: s.current(), Previous: previous, Confirmed: append([]string{}, st.Confirmed...), Trial: st.Trial,
+		Protocol: Protocol, Program: program, Current: s.current(), Previous: s.previous(st), Confirmed: append([]string{}, st.Confirmed...), Trial: st.Trial,
 		Versions: []VersionStatus{}, Last: s.Last(),
 	}
 	if t := st.Trial; t != nil {

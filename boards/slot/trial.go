@@ -112,15 +112,11 @@ func (s *Store) rollBack(reason string, when func(*Trial) bool) (bool, error) {
 	if st, err := s.load(); err == nil && st.Trial == nil {
 		return false, nil // nothing is written, and no lock is made, where nothing is to be done: at each boot
 	}
-	unlock, err := s.lockState()
+	st, unlock, err := s.locked()
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	st, err := s.load()
-	if err != nil {
-		return false, err
-	}
 	if st.Trial == nil || !when(st.Trial) {
 		return false, nil
 	}
@@ -136,15 +132,11 @@ func always(*Trial) bool { return true }
 
 // Confirm ends the trial of id well: it stays.
 func (s *Store) Confirm(id string) error {
-	unlock, err := s.lockState()
+	st, unlock, err := s.locked()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	st, err := s.load()
-	if err != nil {
-		return err
-	}
 	if st.Trial == nil || st.Trial.ID != id {
 		return fmt.Errorf("version %s is not on trial: %s", id, s.Why(id))
 	}

@@ -60,34 +60,30 @@ func (s *Store) Previous() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.previous(st), nil
+}
+
+func (s *Store) previous(st *state) string {
 	now := named(s.current())
 	for _, c := range slices.Backward(st.Confirmed) {
 		if c != now && s.whole(c) == nil {
-			return c, nil
+			return c
 		}
 	}
 	if now != Package && s.whole(Package) == nil {
-		return Package, nil
+		return Package
 	}
-	return "", nil
+	return ""
 }
 
 // Prune removes versions until keep of them are left: never the current one, that of a rollback, or one on trial.
 func (s *Store) Prune(keep int) ([]string, error) {
-	unlock, err := s.lockState()
+	st, unlock, err := s.locked()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	st, err := s.load()
-	if err != nil {
-		return nil, err
-	}
-	previous, err := s.Previous()
-	if err != nil {
-		return nil, err
-	}
-	stays := map[string]bool{s.current(): true, previous: true}
+	stays := map[string]bool{s.current(): true, s.previous(st): true}
 	if t := st.Trial; t != nil {
 		stays[t.ID], stays[t.Previous] = true, true
 	}
