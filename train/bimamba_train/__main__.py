@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 import torch
@@ -52,7 +53,8 @@ def _train(a: argparse.Namespace) -> int:
     from . import loop, settings
 
     report = loop.run(settings.read(a.config, a.set), a.out, a.quiet)
-    print(json.dumps(report))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(report))
     return 0
 
 

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import time
+import traceback
 from typing import Any, Iterator
 
 import torch
@@ -183,9 +185,19 @@ class Run:
 def run(s: Settings, out: str, quiet: bool = False) -> dict[str, Any]:
     world = World(s.train.parallel)
     try:
-        r = Run(s, out, world, quiet)
-        report = r.train()
-        r.finish(report)
-        return report
+        return _run(s, out, world, quiet)
+    except BaseException as e:
+        traceback.clear_frames(e.__traceback__)  # they hold the model
+        raise
     finally:
+        # The model goes before its process group: DDP's Reducer, if it is the last to hold the group, waits for gloo's threads with the
+        # interpreter locked, and one of them may need it to free a tensor (seen in PyTorch 1.13; now and then a process never ended).
+        gc.collect()
         world.close()
+
+
+def _run(s: Settings, out: str, world: World, quiet: bool) -> dict[str, Any]:
+    r = Run(s, out, world, quiet)
+    report = r.train()
+    r.finish(report)
+    return report

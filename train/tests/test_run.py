@@ -1,6 +1,7 @@
 """Runs: killed and resumed, spread over processes, with teachers, and read by the Go program."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ import tempfile
 import time
 import types
 import unittest
-import unittest.mock
+import weakref
 import xml.dom.minidom
+from typing import Any
+from unittest import mock
 
 import torch
 
@@ -100,6 +103,26 @@ class Runs(unittest.TestCase):
         for k in a:
             self.assertLess((a[k] - b[k]).abs().max().item(), 2e-3, k)
 
+    def test_model_goes_before_its_group(self) -> None:
+        """Also when the run fails: see loop.run."""
+        for fails in False, True:
+            models: list[Any] = []
+            left: list[Any] = []
+
+            class Watched(loop.Run):
+                def __init__(self, *a: Any) -> None:
+                    super().__init__(*a)
+                    models.append(weakref.ref(self.model))
+
+                def finish(self, report: dict[str, Any]) -> None:
+                    if fails:
+                        raise ValueError("full")
+
+            with mock.patch.object(loop, "Run", Watched), mock.patch.object(World, "close", lambda w: left.extend(m() for m in models)):
+                with self.assertRaisesRegex(ValueError, "full") if fails else contextlib.nullcontext():
+                    loop.run(common.run_settings(self.shard, steps=1), self.path(f"watched-{fails}"), quiet=True)
+            self.assertEqual(left, [None])
+
     def test_loss_falls_with_a_teacher(self) -> None:
         loop.run(common.run_settings(self.shard, steps=12), self.path("t"), quiet=True)
         s = common.run_settings(self.shard, steps=30, teachers=[self.path("t/model")], start=self.path("t/model"), mix=0.5)
@@ -135,7 +158,7 @@ class Runs(unittest.TestCase):
         fake = types.ModuleType("transformers")
         fake.AutoModelForCausalLM = types.SimpleNamespace(from_pretrained=lambda name, **kw: Stand())  # type: ignore[attr-defined]
         cpu = torch.device("cpu")
-        with unittest.mock.patch.dict(sys.modules, {"transformers": fake}):
+        with mock.patch.dict(sys.modules, {"transformers": fake}):
             t = teacher.load(["hf:somebody/else"], 64, 50, cpu, 8)
             labels = t.labels(torch.tensor([[3, 4]]), None)
             self.assertEqual(labels.shape, (1, 2, 64))
@@ -148,7 +171,7 @@ class Runs(unittest.TestCase):
             s = settings.build({"model": dict(common.TINY), "data": {"mode": "windows", "length": 16, "batch": 2, "sources": [{"shards": self.shard}]},
                                 "train": {"steps": 2, "teachers": ["hf:somebody/else"]}})
             self.assertGreater(loop.run(s, self.path("hf"), quiet=True)["loss"], 0)
-        with unittest.mock.patch.dict(sys.modules, {"transformers": None}), self.assertRaisesRegex(RuntimeError, "transformers"):
+        with mock.patch.dict(sys.modules, {"transformers": None}), self.assertRaisesRegex(RuntimeError, "transformers"):
             teacher.load(["hf:x"], 64, 50, cpu, 8)
 
     def test_tensorboard(self) -> None:
@@ -156,7 +179,7 @@ class Runs(unittest.TestCase):
         writer = types.SimpleNamespace(add_scalar=lambda tag, value, step: seen.append((tag, step)), close=lambda: seen.append(("closed", 0)))
         fake = types.ModuleType("torch.utils.tensorboard")
         fake.SummaryWriter = lambda folder: writer  # type: ignore[attr-defined]
-        with unittest.mock.patch.dict(sys.modules, {"torch.utils.tensorboard": fake}):
+        with mock.patch.dict(sys.modules, {"torch.utils.tensorboard": fake}):
             loop.run(common.run_settings(self.shard, steps=2, tensorboard=True), self.path("o"), quiet=True)
         self.assertIn(("loss", 2), seen)
         self.assertEqual(seen[-1], ("closed", 0))
