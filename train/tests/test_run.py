@@ -74,6 +74,8 @@ class Runs(unittest.TestCase):
         loop.run(s, self.path("whole"), quiet=True)
         command = common.python("-m", "bimamba_train", "train", config, "--out", self.path("killed"), "--quiet")
         p = subprocess.Popen(command, env=common.environment())
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
         deadline = time.monotonic() + 60
         while not os.path.exists(self.path("killed/snapshots/step-000000006.pt")):
             self.assertLess(time.monotonic(), deadline)
@@ -96,6 +98,9 @@ class Runs(unittest.TestCase):
             port = str(free.getsockname()[1])
         # What torchrun sets.
         both = [subprocess.Popen(command, env=common.environment(RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)) for i in range(2)]
+        for p in both:
+            self.addCleanup(p.wait)
+            self.addCleanup(p.kill)
         self.assertEqual([p.wait(timeout=90) for p in both], [0, 0])
         for a, b in zip(self.losses(self.path("one")), self.losses(self.path("two"))):
             self.assertAlmostEqual(float(a), float(b), places=4)
