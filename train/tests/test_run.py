@@ -67,15 +67,19 @@ class Runs(unittest.TestCase):
     def losses(self, out: str) -> list[str]:
         return [r["loss"] for r in log.read(os.path.join(out, "log.csv"))]
 
+    def start(self, config: str, out: str, **env: str) -> subprocess.Popen[bytes]:
+        """The program, which does not outlive the test."""
+        p = subprocess.Popen(common.python("-m", "bimamba_train", "train", config, "--out", self.path(out), "--quiet"), env=common.environment(**env))
+        self.addCleanup(p.wait)
+        self.addCleanup(p.kill)
+        return p
+
     def test_killed_and_resumed(self) -> None:
         """SIGKILL at any moment; the run that goes on has the losses and weights of one that was never killed."""
         config = self.config("c.toml", steps=40)
         s = settings.read(config)
         loop.run(s, self.path("whole"), quiet=True)
-        command = common.python("-m", "bimamba_train", "train", config, "--out", self.path("killed"), "--quiet")
-        p = subprocess.Popen(command, env=common.environment())
-        self.addCleanup(p.wait)
-        self.addCleanup(p.kill)
+        p = self.start(config, "killed")
         deadline = time.monotonic() + 60
         while not os.path.exists(self.path("killed/snapshots/step-000000006.pt")):
             self.assertLess(time.monotonic(), deadline)
@@ -92,15 +96,11 @@ class Runs(unittest.TestCase):
     def test_two_processes_are_one(self) -> None:
         config = self.config("c.toml", dropout=0.0)
         loop.run(settings.read(config), self.path("one"), quiet=True)
-        command = common.python("-m", "bimamba_train", "train", config, "--out", self.path("two"), "--quiet")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         # What torchrun sets.
-        both = [subprocess.Popen(command, env=common.environment(RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)) for i in range(2)]
-        for p in both:
-            self.addCleanup(p.wait)
-            self.addCleanup(p.kill)
+        both = [self.start(config, "two", RANK=str(i), LOCAL_RANK=str(i), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for i in range(2)]
         self.assertEqual([p.wait(timeout=90) for p in both], [0, 0])
         for a, b in zip(self.losses(self.path("one")), self.losses(self.path("two"))):
             self.assertAlmostEqual(float(a), float(b), places=4)
